@@ -1,0 +1,15 @@
+//! The records of an image: plain data in protobuf encoding, never live types.
+//!
+//! A record is versioned by its name (`…V1`) and by the version in the section table. Fields are only
+//! ever added, with new tags; a changed meaning is a new version. Unknown section kinds or versions are
+//! refused by the reader, because ignoring state would lose it.
+
+mod computation;
+mod file;
+mod memory;
+mod process;
+
+pub use computation::*;
+pub use file::*;
+pub use memory::*;
+pub use process::*;

@@ -1,0 +1,250 @@
+use super::FileIdentityV1;
+
+/// A slot of a descriptor table.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct DescriptorV1 {
+    /// Descriptor number.
+    #[prost(int32, tag = "1")]
+    pub fd: i32,
+    /// FD_CLOEXEC.
+    #[prost(bool, tag = "2")]
+    pub close_on_exec: bool,
+    /// Number of the open file description in this image.
+    #[prost(uint32, tag = "3")]
+    pub description: u32,
+}
+
+/// Current folder and root of a process.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PathFolderV1 {
+    /// Current folder.
+    #[prost(bytes = "vec", tag = "1")]
+    pub cwd: Vec<u8>,
+    /// Root folder.
+    #[prost(bytes = "vec", tag = "2")]
+    pub root: Vec<u8>,
+}
+
+/// An open file description: what all dup'ed and inherited descriptors of it share.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct DescriptionV1 {
+    /// Number within the image.
+    #[prost(uint32, tag = "1")]
+    pub id: u32,
+    /// Status flags (F_GETFL), access mode included.
+    #[prost(uint32, tag = "2")]
+    pub flags: u32,
+    /// Owner for SIGIO (F_GETOWN_EX type and pid) and signal (F_GETSIG).
+    #[prost(message, optional, tag = "3")]
+    pub owner: Option<OwnerV1>,
+    /// What it is.
+    #[prost(oneof = "DescriptionKind", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21")]
+    pub kind: Option<DescriptionKind>,
+    /// Locks held through it.
+    #[prost(message, repeated, tag = "4")]
+    pub locks: Vec<LockV1>,
+}
+
+/// F_SETOWN_EX and F_SETSIG.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct OwnerV1 {
+    /// F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP.
+    #[prost(int32, tag = "1")]
+    pub kind: i32,
+    /// Id.
+    #[prost(int32, tag = "2")]
+    pub id: i32,
+    /// Signal.
+    #[prost(int32, tag = "3")]
+    pub signal: i32,
+}
+
+/// A file lock.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct LockV1 {
+    /// 0 flock, 1 POSIX, 2 open file description, 3 lease.
+    #[prost(int32, tag = "1")]
+    pub kind: i32,
+    /// Exclusive (write) or shared (read).
+    #[prost(bool, tag = "2")]
+    pub exclusive: bool,
+    /// First byte.
+    #[prost(uint64, tag = "3")]
+    pub start: u64,
+    /// Number of bytes, 0 = to the end.
+    #[prost(uint64, tag = "4")]
+    pub len: u64,
+    /// Process that holds it (POSIX locks).
+    #[prost(int32, tag = "5")]
+    pub pid: i32,
+}
+
+/// What an open file description is of.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum DescriptionKind {
+    /// Inherited from the launcher: its stdin (0), stdout (1) or stderr (2).
+    #[prost(uint32, tag = "10")]
+    Launcher(u32),
+    /// A regular file or a folder, by path.
+    #[prost(message, tag = "11")]
+    Regular(RegularV1),
+    /// A character device, by path.
+    #[prost(bytes, tag = "12")]
+    Device(Vec<u8>),
+    /// One end of a pipe whose ends are all inside.
+    #[prost(message, tag = "13")]
+    Pipe(PipeEndV1),
+    /// eventfd.
+    #[prost(message, tag = "14")]
+    EventFd(EventFdV1),
+    /// epoll.
+    #[prost(message, tag = "15")]
+    Epoll(EpollV1),
+    /// timerfd.
+    #[prost(message, tag = "16")]
+    TimerFd(TimerFdV1),
+    /// signalfd: the mask.
+    #[prost(uint64, tag = "17")]
+    SignalFd(u64),
+    /// A shared memory object of the image (memfd, deleted file), with its offset.
+    #[prost(message, tag = "18")]
+    Object(ObjectFileV1),
+    /// The controlling terminal by /dev/tty or a terminal that is the launcher's.
+    #[prost(bytes, tag = "19")]
+    Terminal(Vec<u8>),
+    /// One end of a Unix socket pair whose ends are both inside.
+    #[prost(message, tag = "20")]
+    SocketPair(SocketPairV1),
+    /// A process descriptor for a process of this image.
+    #[prost(int32, tag = "21")]
+    PidFd(i32),
+}
+
+/// A regular file or folder.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RegularV1 {
+    /// Identity at the checkpoint.
+    #[prost(message, optional, tag = "1")]
+    pub file: Option<FileIdentityV1>,
+    /// File offset.
+    #[prost(int64, tag = "2")]
+    pub offset: i64,
+}
+
+/// A pipe end.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PipeEndV1 {
+    /// Number of the pipe within the image.
+    #[prost(uint32, tag = "1")]
+    pub pipe: u32,
+    /// Path for a FIFO, empty for a pipe.
+    #[prost(bytes = "vec", tag = "2")]
+    pub path: Vec<u8>,
+}
+
+/// A pipe with its bytes in flight.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PipeV1 {
+    /// Number of the pipe within the image.
+    #[prost(uint32, tag = "1")]
+    pub pipe: u32,
+    /// F_GETPIPE_SZ.
+    #[prost(uint32, tag = "2")]
+    pub capacity: u32,
+    /// Bytes in flight; in packet mode one entry per packet, else one entry.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub packets: Vec<Vec<u8>>,
+}
+
+/// An eventfd.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct EventFdV1 {
+    /// Counter.
+    #[prost(uint64, tag = "1")]
+    pub count: u64,
+    /// EFD_SEMAPHORE.
+    #[prost(bool, tag = "2")]
+    pub semaphore: bool,
+}
+
+/// An epoll instance.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct EpollV1 {
+    /// Registered descriptors.
+    #[prost(message, repeated, tag = "1")]
+    pub watches: Vec<EpollWatchV1>,
+}
+
+/// One registration of an epoll instance.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct EpollWatchV1 {
+    /// Descriptor number at registration.
+    #[prost(int32, tag = "1")]
+    pub fd: i32,
+    /// Events mask.
+    #[prost(uint32, tag = "2")]
+    pub events: u32,
+    /// User data.
+    #[prost(uint64, tag = "3")]
+    pub data: u64,
+    /// Watched open file description.
+    #[prost(uint32, tag = "4")]
+    pub description: u32,
+}
+
+/// A timerfd.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct TimerFdV1 {
+    /// Clock.
+    #[prost(int32, tag = "1")]
+    pub clock: i32,
+    /// settime flags.
+    #[prost(int32, tag = "2")]
+    pub settime_flags: i32,
+    /// Time left in nanoseconds, 0 when disarmed.
+    #[prost(uint64, tag = "3")]
+    pub remaining_ns: u64,
+    /// Interval in nanoseconds.
+    #[prost(uint64, tag = "4")]
+    pub interval_ns: u64,
+    /// Unread expirations.
+    #[prost(uint64, tag = "5")]
+    pub ticks: u64,
+}
+
+/// A descriptor of a shared memory object.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct ObjectFileV1 {
+    /// Object number.
+    #[prost(uint32, tag = "1")]
+    pub object: u32,
+    /// File offset.
+    #[prost(int64, tag = "2")]
+    pub offset: i64,
+}
+
+/// One end of a Unix socket pair.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SocketPairV1 {
+    /// Description number of the other end; 0 when it is closed.
+    #[prost(uint32, tag = "1")]
+    pub peer: u32,
+    /// SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET.
+    #[prost(int32, tag = "2")]
+    pub socket_type: i32,
+    /// Bytes waiting to be read from this end, one entry per message.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub queue: Vec<Vec<u8>>,
+    /// shutdown(2) state: bit 0 receive, bit 1 send.
+    #[prost(uint32, tag = "4")]
+    pub shutdown: u32,
+    /// SO_SNDBUF as set (half of what getsockopt shows).
+    #[prost(uint32, tag = "5")]
+    pub send_buffer: u32,
+    /// SO_RCVBUF as set.
+    #[prost(uint32, tag = "6")]
+    pub receive_buffer: u32,
+    /// SO_PASSCRED.
+    #[prost(bool, tag = "7")]
+    pub pass_credentials: bool,
+}

@@ -1,0 +1,180 @@
+/// The address space of a process. Its pages are in the page stream `stream`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct MemoryV1 {
+    /// Page stream with the private pages, by virtual address.
+    #[prost(uint32, tag = "1")]
+    pub stream: u32,
+    /// Mappings in address order.
+    #[prost(message, repeated, tag = "2")]
+    pub mappings: Vec<MappingV1>,
+    /// Fields of `struct prctl_mm_map`.
+    #[prost(message, optional, tag = "3")]
+    pub layout: Option<LayoutV1>,
+    /// Auxiliary vector, raw.
+    #[prost(bytes = "vec", tag = "4")]
+    pub auxv: Vec<u8>,
+    /// Target of /proc/PID/exe.
+    #[prost(message, optional, tag = "5")]
+    pub exe: Option<FileIdentityV1>,
+    /// Contents of the vdso, to notice another kernel.
+    #[prost(bytes = "vec", tag = "6")]
+    pub vdso: Vec<u8>,
+    /// mlockall(2) flags that apply to future mappings.
+    #[prost(uint32, tag = "7")]
+    pub lock_future: u32,
+}
+
+/// Boundaries that the kernel knows of an address space (PR_SET_MM_MAP).
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct LayoutV1 {
+    #[prost(uint64, tag = "1")]
+    /// Code.
+    pub start_code: u64,
+    #[prost(uint64, tag = "2")]
+    /// End of code.
+    pub end_code: u64,
+    #[prost(uint64, tag = "3")]
+    /// Data.
+    pub start_data: u64,
+    #[prost(uint64, tag = "4")]
+    /// End of data.
+    pub end_data: u64,
+    #[prost(uint64, tag = "5")]
+    /// Start of the heap.
+    pub start_brk: u64,
+    #[prost(uint64, tag = "6")]
+    /// Program break.
+    pub brk: u64,
+    #[prost(uint64, tag = "7")]
+    /// Bottom of the main stack.
+    pub start_stack: u64,
+    #[prost(uint64, tag = "8")]
+    /// Arguments.
+    pub arg_start: u64,
+    #[prost(uint64, tag = "9")]
+    /// End of arguments.
+    pub arg_end: u64,
+    #[prost(uint64, tag = "10")]
+    /// Environment.
+    pub env_start: u64,
+    #[prost(uint64, tag = "11")]
+    /// End of environment.
+    pub env_end: u64,
+}
+
+/// What backs a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum Backing {
+    /// Not set: refused.
+    Unknown = 0,
+    /// Private anonymous memory.
+    Anonymous = 1,
+    /// A file by path; private pages that differ from it are in the image.
+    File = 2,
+    /// A shared memory object of this image (`object`): shared anonymous memory, memfd, deleted file.
+    Object = 3,
+    /// The vdso.
+    Vdso = 4,
+    /// The kernel's data pages of the vdso (one or more mappings).
+    Vvar = 5,
+    /// A file that is deleted or whose contents changed, private: all pages are in the image, and it
+    /// comes back as anonymous memory.
+    SavedFile = 6,
+}
+
+/// One mapping (VMA).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct MappingV1 {
+    /// First address.
+    #[prost(uint64, tag = "1")]
+    pub start: u64,
+    /// First address after it.
+    #[prost(uint64, tag = "2")]
+    pub end: u64,
+    /// PROT_ bits.
+    #[prost(uint32, tag = "3")]
+    pub protection: u32,
+    /// MAP_SHARED or not.
+    #[prost(bool, tag = "4")]
+    pub shared: bool,
+    /// What backs it.
+    #[prost(enumeration = "Backing", tag = "5")]
+    pub backing: i32,
+    /// File, for `Backing::File` and `Backing::SavedFile`.
+    #[prost(message, optional, tag = "6")]
+    pub file: Option<FileIdentityV1>,
+    /// Offset in the file or object, in bytes.
+    #[prost(uint64, tag = "7")]
+    pub offset: u64,
+    /// Object number, for `Backing::Object`.
+    #[prost(uint32, tag = "8")]
+    pub object: u32,
+    /// VmFlags of /proc/PID/smaps (two-letter codes) that are restored: gd lo nr ht hg nh dc wf dd mg sr rr um …
+    #[prost(string, repeated, tag = "9")]
+    pub flags: Vec<String>,
+    /// Size of a huge page in bytes for MAP_HUGETLB, else 0.
+    #[prost(uint64, tag = "10")]
+    pub huge_page: u64,
+    /// Name given by PR_SET_VMA_ANON_NAME, or the kernel's label ([heap], [stack]).
+    #[prost(string, tag = "11")]
+    pub label: String,
+    /// Protection key.
+    #[prost(uint32, tag = "12")]
+    pub protection_key: u32,
+}
+
+/// A file as it was at the checkpoint.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FileIdentityV1 {
+    /// Absolute path.
+    #[prost(bytes = "vec", tag = "1")]
+    pub path: Vec<u8>,
+    /// Device.
+    #[prost(uint64, tag = "2")]
+    pub dev: u64,
+    /// Inode number.
+    #[prost(uint64, tag = "3")]
+    pub ino: u64,
+    /// Size in bytes.
+    #[prost(uint64, tag = "4")]
+    pub size: u64,
+    /// Modification time in nanoseconds since the epoch.
+    #[prost(int64, tag = "5")]
+    pub mtime_ns: i64,
+    /// Mode bits with file type.
+    #[prost(uint32, tag = "6")]
+    pub mode: u32,
+    /// GNU build id, for ELF files; empty otherwise.
+    #[prost(bytes = "vec", tag = "7")]
+    pub build_id: Vec<u8>,
+}
+
+/// A shared memory object whose contents are in the image, in page stream `stream` by offset.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SharedObjectV1 {
+    /// Number within the image.
+    #[prost(uint32, tag = "1")]
+    pub object: u32,
+    /// Page stream.
+    #[prost(uint32, tag = "2")]
+    pub stream: u32,
+    /// Size in bytes.
+    #[prost(uint64, tag = "3")]
+    pub size: u64,
+    /// Made by memfd_create (then it has a name and seals) and not by an anonymous shared mapping.
+    #[prost(bool, tag = "4")]
+    pub memfd: bool,
+    /// Name of the memfd.
+    #[prost(bytes = "vec", tag = "5")]
+    pub name: Vec<u8>,
+    /// F_GET_SEALS, 0 when there are none.
+    #[prost(uint32, tag = "6")]
+    pub seals: u32,
+    /// Huge page size in bytes, or 0.
+    #[prost(uint64, tag = "7")]
+    pub huge_page: u64,
+    /// A deleted file outside of shared memory: made again unlinked in the same folder.
+    #[prost(message, optional, tag = "8")]
+    pub ghost: Option<FileIdentityV1>,
+}

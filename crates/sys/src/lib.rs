@@ -1,0 +1,3 @@
+//! The kernel interface of rethaw, and the only crate with `unsafe`.
+
+pub mod proc;
