@@ -1,6 +1,7 @@
 //! The kernel interface of rethaw, and the only crate with `unsafe`.
 
 pub mod arch;
+pub mod descriptor;
 pub mod ids;
 pub mod memory;
 pub mod namespace;

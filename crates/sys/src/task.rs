@@ -169,3 +169,15 @@ pub fn clock_ns(clock: libc::clockid_t) -> i64 {
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
+
+/// Whether an epoll instance `epoll` (process, descriptor) watches under number `watched` the description that
+/// `candidate` is a descriptor of (kcmp(2), KCMP_EPOLL_TFD, Linux 4.13).
+pub fn epoll_watches(epoll: (Pid, i32), watched: i32, candidate: (Pid, i32)) -> io::Result<bool> {
+    const KCMP_EPOLL_TFD: libc::c_int = 7;
+    let slot = [epoll.1 as u32, watched as u32, 0];
+    // SAFETY: `slot` is a live struct kcmp_epoll_slot (three u32).
+    let order = unsafe {
+        libc::syscall(libc::SYS_kcmp, candidate.0.0, epoll.0.0, KCMP_EPOLL_TFD, candidate.1 as u64, slot.as_ptr())
+    };
+    check(order).map(|order| order == 0)
+}
