@@ -2,13 +2,14 @@
 
 pub mod arch;
 pub mod descriptor;
-pub mod ids;
 pub mod memory;
 pub mod namespace;
+pub mod probe;
 pub mod proc;
 pub mod ptrace;
 pub mod remote;
 pub mod task;
+pub mod vdso;
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};

@@ -1,6 +1,6 @@
 //! Memory of another process.
 
-use crate::ids::Pid;
+use crate::proc::Pid;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;

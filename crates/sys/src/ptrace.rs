@@ -5,7 +5,7 @@
 //! ESRCH, see "Death under ptrace" in ptrace(2).
 
 use crate::arch::{ExtendedState, REGISTERS_SIZE, Registers};
-use crate::ids::Tid;
+use crate::proc::Tid;
 use std::io;
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,7 @@
 use crate::arch::{
     FRAME_SIZE, GADGET, GADGET_CALL, GADGET_CLONE, Interrupted, Registers, signal_frame,
 };
-use crate::ids::{Pid, Tid};
+use crate::proc::{Pid, Tid};
 use crate::memory::ForcedMemory;
 use crate::ptrace::{Running, Stop, Stopped, Wait};
 use std::io;

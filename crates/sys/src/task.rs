@@ -1,6 +1,6 @@
 //! What the kernel tells of a thread or process through system calls made from outside.
 
-use crate::ids::{Pid, Tid};
+use crate::proc::{Pid, Tid};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
