@@ -3,7 +3,9 @@
 
 pub mod checkpoint;
 pub mod error;
+mod foothold;
 pub mod init;
+mod resource;
 pub mod restart;
 pub mod tree;
 

@@ -54,6 +54,11 @@ impl Descriptions {
         Ok(table)
     }
 
+    /// Where each description was first seen, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = &Seen> {
+        self.seen.iter()
+    }
+
     /// Number of the description, from 1; a new one if it was not seen before.
     fn number_of(&mut self, new: Seen) -> Result<u32> {
         let stat = fstat(&new.duplicate).context(|| format!("cannot look at {}", new.name()))?;
@@ -88,7 +93,8 @@ impl Descriptions {
                 locks: file::locks(seen),
             });
         }
-        Ok((records, pipes.collect(&self.seen, &mut records)?))
+        let pipes = pipes.collect(&self.seen, &records)?;
+        Ok((records, pipes))
     }
 
     fn kind(&self, seen: &Seen, objects: &mut Objects, pipes: &mut pipe::Pipes) -> Result<DescriptionKind> {

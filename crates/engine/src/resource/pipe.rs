@@ -30,7 +30,7 @@ impl Pipes {
     }
 
     /// Collects the contents of every pipe, once all ends are known.
-    pub fn collect(&self, seen: &[Seen], records: &mut [DescriptionV1]) -> Result<Vec<PipeV1>> {
+    pub fn collect(&self, seen: &[Seen], records: &[DescriptionV1]) -> Result<Vec<PipeV1>> {
         self.by_inode.values().map(|pipe| collect_one(*pipe, seen, records)).collect()
     }
 }
