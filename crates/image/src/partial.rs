@@ -169,10 +169,11 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 /// Makes the names in a folder durable.
 pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
     let synced = fault::point().and_then(|()| File::open(folder)?.sync_all());
-    match synced {
-        // What some network file systems say of a folder: they have nothing to sync there.
-        Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        other => other.map_err(|e| Error::io("write to disk the folder", folder, e)),
+    match synced.as_ref().map_err(io::Error::kind) {
+        // Some network file systems have nothing to sync in a folder, and a folder in which one may
+        // create but not read cannot be synced by us.
+        Err(io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied) => Ok(()),
+        _ => synced.map_err(|e| Error::io("write to disk the folder", folder, e)),
     }
 }
 
