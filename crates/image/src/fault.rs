@@ -1,11 +1,9 @@
 //! Fault points: every operation that changes the file system passes one, so that tests can make any
 //! step fail, or stop everything from it on as a crash would. Outside of tests they are nothing.
 
-use std::io;
-
 #[cfg(not(test))]
 #[inline(always)]
-pub(crate) fn point() -> io::Result<()> {
+pub(crate) fn point() -> std::io::Result<()> {
     Ok(())
 }
 

@@ -99,9 +99,17 @@ impl Folder {
 
     /// The folder, made if need be (mode 0700, with what is above it).
     pub fn create(path: &Path) -> Result<Folder> {
+        let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
         fault::point()
             .and_then(|()| DirBuilder::new().recursive(true).mode(0o700).create(path))
             .map_err(|e| Error::io("create folder", path, e))?;
+        // A new folder is as durable as its name in the one above.
+        for folder in missing
+            .into_iter()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
+            partial::sync_folder(partial::folder_of(folder))?;
+        }
         Folder::open(path)
     }
 
@@ -196,15 +204,12 @@ impl Folder {
     /// checkpoint does not exist and older ones are as they were.
     pub fn commit(&self, generation: u64, images: &[impl AsRef<Path>]) -> Result<()> {
         let target = self.manifest_path(generation);
-        let mut readers: Vec<ImageReader> = images
-            .iter()
-            .map(|path| ImageReader::open(path.as_ref()))
-            .collect::<Result<_>>()?;
+        let open = |path: &_| self.open_image(generation, AsRef::<Path>::as_ref(path));
+        let mut readers = images.iter().map(open).collect::<Result<Vec<_>>>()?;
         readers.sort_by_key(|reader| reader.identity().agent);
-        let Some(first) = readers.first() else {
+        let Some(computation) = readers.first().map(|first| first.identity().computation.clone()) else {
             return Err(Error::refused(&target, "a checkpoint has at least one image"));
         };
-        let computation = first.identity().computation.clone();
         for (agent, reader) in readers.iter().enumerate() {
             let identity = reader.identity();
             let belongs = identity.generation == generation
@@ -216,10 +221,7 @@ impl Folder {
                 return Err(Error::refused(&target, what));
             }
         }
-        let images = readers
-            .iter()
-            .map(|reader| self.manifest_line(generation, reader));
-        let images = images.collect::<Result<_>>()?;
+        let images = readers.iter().map(manifest_line).collect();
         manifest::write(
             &target,
             &ManifestV1 {
@@ -230,18 +232,14 @@ impl Folder {
         )
     }
 
-    fn manifest_line(&self, generation: u64, reader: &ImageReader) -> Result<ManifestImageV1> {
-        let path = reader.path();
+    /// Opens an image of this folder that is about to be committed.
+    fn open_image(&self, generation: u64, path: &Path) -> Result<ImageReader> {
         let name = path.file_name().unwrap_or_default();
-        if Name::parse(name) != Some(Name::Image(generation)) || !self.path.join(name).exists() {
-            let what = format!("its name is not that of an image of generation {generation} in this folder");
+        if Name::parse(name) != Some(Name::Image(generation)) {
+            let what = format!("its name is not that of an image of generation {generation}");
             return Err(Error::refused(path, what));
         }
-        Ok(ManifestImageV1 {
-            name: name.to_string_lossy().into_owned(),
-            size: reader.bytes(),
-            header_checksum: reader.header_checksum(),
-        })
+        ImageReader::open(&self.path.join(name))
     }
 
     /// Removes all but the newest `keep` (at least one) complete checkpoints, what is older than those,
@@ -330,6 +328,19 @@ impl Folder {
     }
 }
 
+fn manifest_line(reader: &ImageReader) -> ManifestImageV1 {
+    ManifestImageV1 {
+        name: reader
+            .path()
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        size: reader.bytes(),
+        header_checksum: reader.header_checksum(),
+    }
+}
+
 /// The files of a folder by generation.
 #[derive(Default)]
 struct Names {
@@ -378,4 +389,34 @@ impl Name {
 fn number(digits: &str, width: usize) -> Option<u64> {
     let number: u64 = digits.parse().ok()?;
     (format!("{number:0width$}") == digits).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Name;
+
+    #[test]
+    fn only_our_names_mean_something() {
+        let parse = |name: &str| Name::parse(name.as_ref());
+        assert_eq!(parse("ckpt-00000012.rethaw"), Some(Name::Image(12)));
+        assert_eq!(parse("ckpt-00000012-0003.rethaw"), Some(Name::Image(12)));
+        assert_eq!(
+            parse("ckpt-123456789.manifest"),
+            Some(Name::Manifest(123_456_789))
+        );
+        assert_eq!(parse("finished"), Some(Name::Finished));
+        for stranger in [
+            "ckpt-12.rethaw",
+            "ckpt-000000012.rethaw",
+            "ckpt-+0000012.rethaw",
+            "ckpt-00000012.rethaw.old",
+            "ckpt-00000012-3.rethaw",
+            "ckpt-00000012-0003.manifest",
+            "ckpt-99999999999999999999.rethaw",
+            "../ckpt-00000012.rethaw",
+            "notes.txt",
+        ] {
+            assert_eq!(parse(stranger), None, "{stranger}");
+        }
+    }
 }

@@ -148,26 +148,52 @@ impl PageRun {
     }
 }
 
-/// Decodes an index whose checksum has been compared. `body_end` is where the section table begins.
-pub(crate) fn decode(bytes: &[u8], path: &Path, stream: u32, body_end: u64) -> Result<Vec<PageRun>> {
-    let damaged = || {
-        Error::damaged(
+/// Decodes the index of a stream piece by piece.
+pub(crate) struct Decoder<'a> {
+    path: &'a Path,
+    stream: u32,
+    /// Where the section table begins.
+    body_end: u64,
+    runs: Vec<PageRun>,
+}
+
+impl<'a> Decoder<'a> {
+    pub(crate) fn new(path: &'a Path, stream: u32, body_end: u64) -> Decoder<'a> {
+        Decoder {
             path,
-            format!("is damaged: the index of page stream {stream} makes no sense"),
-        )
-    };
-    if !bytes.len().is_multiple_of(PageRun::ENCODED_LEN) {
-        return Err(damaged());
-    }
-    let mut runs: Vec<PageRun> = Vec::new();
-    runs.try_reserve_exact(bytes.len() / PageRun::ENCODED_LEN)
-        .map_err(|_| Error::damaged(path, "has a page index that does not fit into memory"))?;
-    for line in bytes.chunks_exact(PageRun::ENCODED_LEN) {
-        let run = PageRun::decode(line, body_end).ok_or_else(damaged)?;
-        if runs.last().is_some_and(|before| before.end() > run.start) {
-            return Err(damaged());
+            stream,
+            body_end,
+            runs: Vec::new(),
         }
-        runs.push(run);
     }
-    Ok(runs)
+
+    /// `piece` is whole lines, except for a damaged end.
+    pub(crate) fn decode(&mut self, piece: &[u8]) -> Result<()> {
+        let lines = piece.chunks_exact(PageRun::ENCODED_LEN);
+        if !lines.remainder().is_empty() {
+            return Err(self.damaged());
+        }
+        for line in lines {
+            let run = PageRun::decode(line, self.body_end).ok_or_else(|| self.damaged())?;
+            if self.runs.last().is_some_and(|before| before.end() > run.start) {
+                return Err(self.damaged());
+            }
+            self.runs.push(run);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn into_runs(self) -> Vec<PageRun> {
+        self.runs
+    }
+
+    fn damaged(&self) -> Error {
+        Error::damaged(
+            self.path,
+            format!(
+                "is damaged: the index of page stream {} makes no sense",
+                self.stream
+            ),
+        )
+    }
 }

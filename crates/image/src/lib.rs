@@ -11,9 +11,13 @@
 #![forbid(unsafe_code)]
 
 mod checksum;
+#[cfg(test)]
+mod crash_tests;
 mod error;
 mod fault;
 mod folder;
+#[cfg(test)]
+mod forged_tests;
 mod frame;
 mod header;
 mod index;

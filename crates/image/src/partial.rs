@@ -169,10 +169,11 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 /// Makes the names in a folder durable.
 pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
     let synced = fault::point().and_then(|()| File::open(folder)?.sync_all());
-    match synced {
-        // What some network file systems say of a folder: they have nothing to sync there.
-        Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        other => other.map_err(|e| Error::io("write to disk the folder", folder, e)),
+    match synced.as_ref().map_err(io::Error::kind) {
+        // Some network file systems have nothing to sync in a folder, and a folder in which one may
+        // create but not read cannot be synced by us.
+        Err(io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied) => Ok(()),
+        _ => synced.map_err(|e| Error::io("write to disk the folder", folder, e)),
     }
 }
 
@@ -181,5 +182,44 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
         None => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::ffi::OsStr;
+
+    use super::{Partial, final_name, temporary_name};
+
+    #[test]
+    fn temporary_names_tell_the_final_one() {
+        let name = OsStr::new("a.b-1.rethaw");
+        assert_eq!(final_name(&temporary_name(name)), Some(name));
+        assert_ne!(temporary_name(name), temporary_name(name));
+        for stranger in [
+            "a.1-2.partial",
+            ".a.1.partial",
+            ".a.1-.partial",
+            ".a.1-2-3.partial",
+            "..1-2.partial",
+            ".a.1-2",
+        ] {
+            assert_eq!(final_name(stranger.as_ref()), None, "{stranger}");
+        }
+    }
+
+    #[test]
+    fn what_a_dead_writer_left_is_removed_and_the_living_are_spared() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("image");
+        let other = folder.path().join(".other.1-1.partial");
+        std::fs::write(folder.path().join(".image.1-1.partial"), "").unwrap();
+        std::fs::write(&other, "").unwrap();
+        let living = Partial::create(&target).unwrap();
+        let second = Partial::create(&target).unwrap();
+        assert!(living.path.exists() && second.path.exists() && other.exists());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 }

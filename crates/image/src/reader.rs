@@ -10,7 +10,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use crate::frame::Unpacker;
 use crate::header::{HEADER_LEN, Header};
 use crate::index::{self, Codec};
-use crate::section::{Content, Section};
+use crate::section::{Content, MAX_RECORD, MAX_TABLE, Section};
 use crate::{Error, Identity, PAGE, PageRun, Result, RunKind, SectionKind, checksum};
 
 /// An open image. Nothing is handed out before its checksum was compared.
@@ -79,14 +79,7 @@ impl ImageReader {
         let file = File::open(path).map_err(cannot)?;
         let file_len = file.metadata().map_err(cannot)?.len();
         let (header, header_checksum) = read_header(&file, path, file_len)?;
-        let table = Checked {
-            offset: header.table_offset,
-            len: header.table_len,
-            checksum: header.table_checksum,
-            what: "section table",
-        };
-        let table = read_checked(&file, path, &table)?;
-        let sections = decode_table(&table, path, header.table_offset)?;
+        let sections = read_table(&file, path, &header)?;
         let streams = streams_of(&sections, path)?;
         let path = path.to_owned();
         let unpackers = Mutex::default();
@@ -135,7 +128,7 @@ impl ImageReader {
             .filter(|section| section.content == Content::Record(kind));
         of_kind
             .map(|section| {
-                let bytes = self.section(section, kind.name())?;
+                let bytes = self.record(section, kind)?;
                 M::decode(bytes.as_slice()).map_err(|e| self.undecodable(kind, &e))
             })
             .collect()
@@ -148,8 +141,25 @@ impl ImageReader {
         ))
     }
 
-    /// The bytes of a section, checked.
-    pub(crate) fn section(&self, section: &Section, what: &'static str) -> Result<Vec<u8>> {
+    /// The bytes of a record, checked.
+    pub(crate) fn record(&self, section: &Section, kind: SectionKind) -> Result<Vec<u8>> {
+        if section.len > MAX_RECORD {
+            return Err(self.damaged(format!("is damaged: a record ({}) is too large", kind.name())));
+        }
+        let mut bytes = Vec::new();
+        self.read_section(section, "record", |piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
+    fn read_section(
+        &self,
+        section: &Section,
+        what: &'static str,
+        take: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
         let Section {
             offset,
             len,
@@ -165,6 +175,7 @@ impl ImageReader {
                 checksum,
                 what,
             },
+            take,
         )
     }
 
@@ -181,8 +192,9 @@ impl ImageReader {
         if let Some(runs) = runs.get() {
             return Ok(runs);
         }
-        let bytes = self.section(section, "page index")?;
-        let decoded = index::decode(&bytes, &self.path, stream, self.header.table_offset)?;
+        let mut index = index::Decoder::new(&self.path, stream, self.header.table_offset);
+        self.read_section(section, "page index", |piece| index.decode(piece))?;
+        let decoded = index.into_runs();
         Ok(runs.get_or_init(|| decoded))
     }
 
@@ -297,6 +309,11 @@ impl ImageReader {
     }
 }
 
+/// Tables and indexes are read in pieces of this size, so that what a bad length can make us allocate is
+/// bounded by what is really there: the first line that makes no sense ends the growth.
+const PIECE: usize = 25_600 * Section::ENCODED_LEN;
+const _: () = assert!(PIECE.is_multiple_of(PageRun::ENCODED_LEN));
+
 /// A part of the file with its checksum.
 struct Checked {
     offset: u64,
@@ -318,17 +335,27 @@ fn read_header(file: &File, path: &Path, file_len: u64) -> Result<(Header, u64)>
     Ok((header, Header::checksum(&page)))
 }
 
-fn decode_table(table: &[u8], path: &Path, body_end: u64) -> Result<Vec<Section>> {
-    if !table.len().is_multiple_of(Section::ENCODED_LEN) {
+fn read_table(file: &File, path: &Path, header: &Header) -> Result<Vec<Section>> {
+    let table = Checked {
+        offset: header.table_offset,
+        len: header.table_len,
+        checksum: header.table_checksum,
+        what: "section table",
+    };
+    if table.len > MAX_TABLE || !table.len.is_multiple_of(Section::ENCODED_LEN as u64) {
         return Err(Error::damaged(
             path,
-            "is damaged: its section table makes no sense",
+            "is damaged: its section table has an impossible size",
         ));
     }
-    table
-        .chunks_exact(Section::ENCODED_LEN)
-        .map(|line| Section::decode(line, path, body_end))
-        .collect()
+    let mut sections = Vec::new();
+    read_checked(file, path, &table, |piece| {
+        for line in piece.chunks_exact(Section::ENCODED_LEN) {
+            sections.push(Section::decode(line, path, table.offset)?);
+        }
+        Ok(())
+    })?;
+    Ok(sections)
 }
 
 fn streams_of(sections: &[Section], path: &Path) -> Result<BTreeMap<u32, Stream>> {
@@ -349,19 +376,30 @@ fn streams_of(sections: &[Section], path: &Path) -> Result<BTreeMap<u32, Stream>
     Ok(streams)
 }
 
-/// The length is known to be inside of the file, but the file may be sparse and memory small.
-fn read_checked(file: &File, path: &Path, part: &Checked) -> Result<Vec<u8>> {
-    let too_large = || Error::damaged(path, format!("has a {} that does not fit into memory", part.what));
-    let len = usize::try_from(part.len).map_err(|_| too_large())?;
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(len).map_err(|_| too_large())?;
-    bytes.resize(len, 0);
-    read_exact(file, path, &mut bytes, part.offset)?;
-    if checksum::of(&bytes) != part.checksum {
+/// Reads a part in pieces of whole table lines and compares its checksum. `take` may refuse what it gets,
+/// but damage is told first. What is made of the pieces is not to be used unless this succeeds.
+fn read_checked(
+    file: &File,
+    path: &Path,
+    part: &Checked,
+    mut take: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut piece = vec![0; part.len.min(PIECE as u64) as usize];
+    let mut running = checksum::Running::new();
+    let mut taken = Ok(());
+    let mut at = 0;
+    while at < part.len {
+        piece.truncate((part.len - at).min(PIECE as u64) as usize);
+        read_exact(file, path, &mut piece, part.offset + at)?;
+        running.update(&piece);
+        taken = taken.and_then(|()| take(&piece));
+        at += piece.len() as u64;
+    }
+    if running.finish() != part.checksum {
         let what = format!("is damaged: the checksum of a {} does not match", part.what);
         return Err(Error::damaged(path, what));
     }
-    Ok(bytes)
+    taken
 }
 
 fn read_exact(file: &File, path: &Path, buffer: &mut [u8], offset: u64) -> Result<()> {

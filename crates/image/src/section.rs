@@ -63,6 +63,11 @@ impl SectionKind {
     }
 }
 
+/// Largest record. Far above the state of a process with a hundred thousand threads.
+pub(crate) const MAX_RECORD: u64 = 1 << 30;
+/// Largest section table: one and a half million sections.
+pub(crate) const MAX_TABLE: u64 = 64 << 20;
+
 const PAGE_INDEX: u32 = 1;
 const PAGE_INDEX_VERSION: u32 = 1;
 

@@ -16,7 +16,7 @@ impl ImageReader {
         progress(done, total);
         for section in &self.sections {
             if let Content::Record(kind) = section.content {
-                let bytes = self.section(section, kind.name())?;
+                let bytes = self.record(section, kind)?;
                 kind.decodes(&bytes).map_err(|e| self.undecodable(kind, &e))?;
             }
             extents.push(section.offset..section.offset + section.len);

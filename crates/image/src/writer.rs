@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::frame::{Packer, leading_run};
-use crate::header::{HEADER_LEN, Header};
+use crate::header::Header;
 use crate::index::{Codec, Frame};
 use crate::output::Output;
 use crate::partial::Partial;
-use crate::section::{Content, Section};
+use crate::section::{Content, MAX_RECORD, MAX_TABLE, Section};
 use crate::{Compression, Error, Identity, MAX_RUN, PAGE, PageRun, Result, RunKind, SectionKind, checksum};
 
 /// Pieces from this size on become a frame of their own without being copied.
 const WHOLE_FRAME: usize = MAX_RUN / 2;
+/// Lines of a page index that are encoded at a time.
+const INDEX_PIECE: usize = 4096;
 
 /// Writes one image. Nothing is visible under its name before [`finish`](Self::finish); dropped before,
 /// it leaves nothing behind.
@@ -185,6 +187,10 @@ impl ImageWriter {
     /// Adds a record; records of one kind are read back in the order in which they were added.
     pub fn record<M: prost::Message>(&mut self, kind: SectionKind, message: &M) -> Result<()> {
         let bytes = message.encode_to_vec();
+        if bytes.len() as u64 > MAX_RECORD {
+            let what = format!("a record ({}) has more than a gigabyte", kind.name());
+            return Err(Error::refused(&self.path, what));
+        }
         let section = Section {
             content: Content::Record(kind),
             offset: self.output.append(&bytes)?,
@@ -195,13 +201,14 @@ impl ImageWriter {
         Ok(())
     }
 
-    /// Bytes written so far (those still gathered in memory included).
+    /// Size of the file so far, for progress; up to a megabyte of pages may still be gathered in memory.
     pub fn bytes_written(&self) -> u64 {
-        self.output.position() + self.pending.data.len() as u64
+        self.output.position()
     }
 
     /// Completes the image, makes it durable and visible under its name. On error there is no trace of
-    /// it, and what had the name before still has it.
+    /// it, and what had the name before still has it; except when the very last step, the sync of the
+    /// folder, fails: then the whole image has the name, but a loss of power may take it away.
     pub fn finish(mut self) -> Result<Summary> {
         self.close_frame()?;
         for (stream, runs) in std::mem::take(&mut self.streams) {
@@ -210,6 +217,9 @@ impl ImageWriter {
         let mut table = Vec::with_capacity(self.sections.len() * Section::ENCODED_LEN);
         for section in &self.sections {
             section.encode_into(&mut table);
+        }
+        if table.len() as u64 > MAX_TABLE {
+            return Err(Error::refused(&self.path, "it has too many records"));
         }
         let table_offset = self.output.append(&table)?;
         let file_len = self.output.position();
@@ -241,7 +251,7 @@ impl ImageWriter {
         let offset = self.output.position();
         let mut checksum = checksum::Running::new();
         let mut bytes = Vec::new();
-        for piece in runs.chunks(HEADER_LEN) {
+        for piece in runs.chunks(INDEX_PIECE) {
             bytes.clear();
             piece.iter().for_each(|run| run.encode_into(&mut bytes));
             checksum.update(&bytes);
