@@ -1,6 +1,7 @@
 //! Restart: plan → rebuild → resume.
 
 mod check;
+mod passage;
 mod plan;
 mod rebuild;
 mod stub;
@@ -9,9 +10,11 @@ use crate::checkpoint::Progress;
 use crate::init::{Init, Request};
 use crate::resource::file;
 use crate::{Result, tree::Tree};
-use plan::Plan;
+pub(crate) use passage::Passage;
+pub(crate) use plan::{Plan, damaged};
 use rebuild::Rebuilt;
 use rethaw_image::ImageReader;
+pub(crate) use stub::Stub;
 use std::path::{Path, PathBuf};
 
 /// What to do with files that the program had open for writing.

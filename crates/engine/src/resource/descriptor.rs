@@ -164,6 +164,11 @@ fn owner(seen: &Seen) -> Option<OwnerV1> {
     )
 }
 
+/// Whether a description with these flags can be read from.
+pub(crate) fn reads(flags: u32) -> bool {
+    flags & libc::O_ACCMODE as u32 != libc::O_WRONLY as u32
+}
+
 impl Seen {
     /// For messages.
     pub fn name(&self) -> String {

@@ -1,6 +1,6 @@
 //! Pipes whose ends are inside the computation, with the bytes in flight.
 
-use super::descriptor::Seen;
+use super::descriptor::{Seen, reads};
 use super::file::path_of;
 use crate::Result;
 use crate::error::{Context, Error};
@@ -37,10 +37,6 @@ impl Pipes {
 
 fn is_end_of(record: &DescriptionV1, pipe: u32) -> bool {
     matches!(&record.kind, Some(DescriptionKind::Pipe(end)) if end.pipe == pipe)
-}
-
-fn reads(flags: u32) -> bool {
-    flags & libc::O_ACCMODE as u32 != libc::O_WRONLY as u32
 }
 
 fn writes(flags: u32) -> bool {

@@ -5,8 +5,8 @@ use super::stub::{Stub, own_foothold};
 use crate::checkpoint::Progress;
 use crate::error::{Context, Error};
 use crate::init::Init;
-use crate::resource::descriptor::Table;
 use crate::resource::object::RebuiltObjects;
+use crate::resource::table::Table;
 use crate::resource::{credentials, limit, memory, process, signal, thread, timer};
 use crate::Result;
 use rethaw_image::ImageReader;
@@ -37,8 +37,8 @@ impl Rebuilt {
         let mut rebuilt = Rebuilt { stubs: Vec::new(), init: init.pid(), resumed: false };
         let mut parent = stop_init(init.pid())?;
         rebuilt.clone_processes(plan, &mut parent)?;
-        let objects = RebuiltObjects::build(plan, reader)?;
-        let mut table = Table::new(plan, init);
+        let objects = RebuiltObjects::build(plan, reader, init)?;
+        let mut table = Table::new(plan, init)?;
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             rebuild_memory(stub, record, plan, reader, &objects, progress, warnings)?;
             table.rebuild(stub, record, &objects, warnings)?;
@@ -47,7 +47,7 @@ impl Rebuilt {
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             rebuild_process(stub, record, plan, warnings)?;
         }
-        table.watch(&mut rebuilt.stubs, plan)?;
+        table.connect(&mut rebuilt.stubs, warnings)?;
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             finish_process(stub, record)?;
         }

@@ -9,6 +9,8 @@ use rethaw_sys::proc::Pid;
 use rethaw_sys::ptrace::Stopped;
 use rethaw_sys::remote::{Foothold, Remote};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// One process, with as many threads as it has already.
 #[derive(Debug)]
@@ -93,6 +95,16 @@ impl Stub {
         remote.must(libc::SYS_munmap, [0, start, 0, 0, 0, 0]).context(name)?;
         remote.must(libc::SYS_munmap, [end, TASK_SIZE - end, 0, 0, 0, 0]).context(name)?;
         Ok(())
+    }
+
+    /// Opens a file inside. Gives the descriptor there.
+    pub fn open(&mut self, path: &Path, flags: i32) -> io::Result<u64> {
+        let mut bytes = path.as_os_str().as_bytes().to_vec();
+        bytes.push(0);
+        let mut remote = self.remote().map_err(io::Error::other)?;
+        let address = remote.put(0, &bytes)?;
+        let flags = (flags | libc::O_CLOEXEC) as u64;
+        remote.must(libc::SYS_openat, [libc::AT_FDCWD as u64, address, flags, 0, 0, 0])
     }
 
     /// Makes a further thread.
