@@ -70,6 +70,11 @@ impl Failure {
         }
     }
 
+    /// Whether it is the fault of an image, so that an older one may do.
+    pub fn is_of_image(&self) -> bool {
+        matches!(self, Failure::Image(_) | Failure::Engine(rethaw_engine::Error::Image(_)))
+    }
+
     /// The same, for a program that could not be started.
     pub fn of_launch(program: &std::ffi::OsStr, error: rethaw_engine::Error) -> Failure {
         let rethaw_engine::Error::Os { source, .. } = &error else { return error.into() };

@@ -2,11 +2,11 @@
 
 use crate::dmtcp::image::DmtcpImage;
 use crate::failure::{Context, Failure, Result, status};
-use crate::folder_gap::Folder;
 use crate::message;
 use crate::state::State;
+use rethaw_image::Folder;
 use rustix::fs::FlockOperation;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// A checkpoint folder that this rethaw alone writes to, as long as it lives.
@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 pub struct OwnedFolder {
     /// Its path, absolute.
     pub path: PathBuf,
-    /// How many checkpoints are kept.
-    pub keep: u32,
+    /// Its checkpoints.
+    pub folder: Folder,
+    /// How many are kept.
+    keep: u32,
     /// Held for its lock. A POSIX lock, unlike flock(2), is not inherited by forked processes and reaches
     /// other hosts on NFS.
     _lock: std::fs::File,
@@ -33,15 +35,11 @@ pub enum Sink {
 impl OwnedFolder {
     /// Makes the folder if need be and locks it.
     pub fn open(path: &Path, keep: u32) -> Result<OwnedFolder> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .context(|| format!("make the checkpoint folder {}", path.display()))?;
+        Folder::create(path)?;
         let path =
             std::fs::canonicalize(path).context(|| format!("open the checkpoint folder {}", path.display()))?;
         let lock = lock(&path)?;
-        Ok(OwnedFolder { path, keep, _lock: lock })
+        Ok(OwnedFolder { folder: Folder::open(&path)?, path, keep, _lock: lock })
     }
 }
 
@@ -77,74 +75,43 @@ fn already_supervised(folder: &Path) -> Failure {
 }
 
 impl Sink {
-    /// Where the image of the checkpoint is to be written.
+    /// Where the image of a checkpoint is to be written.
     pub fn image_path(&self, generation: u64) -> PathBuf {
         match self {
-            Sink::Folder(folder) => Folder::image_path(&folder.path, generation),
-            Sink::Dmtcp(image) => image.temporary(generation),
-        }
-    }
-
-    /// Makes sure that there is a place to write to; it may have vanished since the last checkpoint.
-    pub fn prepare(&self) -> Result<()> {
-        let path = self.folder();
-        let meta = std::fs::metadata(path).context(|| format!("open the folder {}", path.display()))?;
-        if meta.is_dir() { Ok(()) } else { Err(Failure::said(format!("{} is not a folder", path.display()))) }
-    }
-
-    /// The folder in which images lie.
-    pub fn folder(&self) -> &Path {
-        match self {
-            Sink::Folder(folder) => &folder.path,
-            Sink::Dmtcp(image) => image.folder(),
+            Sink::Folder(owned) => owned.folder.image_path(generation),
+            Sink::Dmtcp(image) => image.path().to_path_buf(),
         }
     }
 
     /// What `status` shows, and what `checkpoint DIR` matches.
     pub fn shown(&self) -> PathBuf {
         match self {
-            Sink::Folder(folder) => folder.path.clone(),
+            Sink::Folder(owned) => owned.path.clone(),
             Sink::Dmtcp(image) => image.path().to_path_buf(),
         }
     }
 
-    /// Makes a written checkpoint the newest one, then removes what is too old.
+    /// Makes a written checkpoint the newest one, then removes what is too old. On error it is gone.
     pub fn commit(&self, generation: u64) -> Result<()> {
         match self {
-            Sink::Folder(owned) => {
-                let folder = open(&owned.path)?;
-                folder
-                    .commit(generation)
-                    .context(|| format!("complete checkpoint {generation} in {}", owned.path.display()))?;
-                if let Err(error) = folder.prune(owned.keep as usize) {
-                    message::warn(format!("cannot remove old checkpoints: {error}"));
-                }
-                Ok(())
-            }
+            Sink::Folder(owned) => owned.commit(generation),
             Sink::Dmtcp(image) => image.commit(generation),
         }
-    }
-
-    /// Removes what a failed write may have left.
-    pub fn discard(&self, generation: u64) {
-        let _ = std::fs::remove_file(self.image_path(generation));
     }
 
     /// Number for the next checkpoint, given the newest that the computation knows of.
     pub fn next_generation(&self, newest: u64) -> u64 {
         let here = match self {
-            Sink::Folder(owned) => open(&owned.path).ok().and_then(|folder| folder.generations().ok()),
-            Sink::Dmtcp(_) => None,
+            Sink::Folder(owned) => owned.folder.next_generation().unwrap_or(1),
+            Sink::Dmtcp(_) => 1,
         };
-        newest.max(here.and_then(|all| all.last().copied()).unwrap_or(0)) + 1
+        here.max(newest + 1)
     }
 
     /// Records that the program ended by itself with success.
-    pub fn mark_finished(&self) -> Result<()> {
+    pub fn mark_finished(&self, how: &str) -> Result<()> {
         match self {
-            Sink::Folder(owned) => open(&owned.path)?
-                .mark_finished()
-                .context(|| format!("mark {} finished", owned.path.display())),
+            Sink::Folder(owned) => Ok(owned.folder.mark_finished(how)?),
             Sink::Dmtcp(_) => Ok(()),
         }
     }
@@ -158,8 +125,18 @@ impl Sink {
     }
 }
 
-fn open(path: &Path) -> Result<Folder> {
-    Folder::open(path).context(|| format!("open the checkpoint folder {}", path.display()))
+impl OwnedFolder {
+    fn commit(&self, generation: u64) -> Result<()> {
+        let image = self.folder.image_path(generation);
+        if let Err(error) = self.folder.commit(generation, &[&image]) {
+            let _ = std::fs::remove_file(image);
+            return Err(error.into());
+        }
+        if let Err(error) = self.folder.prune(self.keep as usize) {
+            message::warn(format!("cannot remove old checkpoints: {error}"));
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -173,12 +150,16 @@ mod tests {
         let sink = Sink::Folder(owned);
         assert_eq!(sink.next_generation(0), 1);
         assert_eq!(sink.next_generation(7), 8);
-        for generation in 1..=3 {
-            std::fs::write(sink.image_path(generation), b"image").expect("written");
-            sink.commit(generation).expect("committed");
-        }
+        std::fs::write(sink.image_path(3), b"image").expect("written");
         assert_eq!(sink.next_generation(0), 4);
+    }
+
+    #[test]
+    fn what_is_no_image_is_not_committed() {
+        let temporary = tempfile::tempdir().expect("a folder");
+        let sink = Sink::Folder(OwnedFolder::open(temporary.path(), 2).expect("owned"));
+        std::fs::write(sink.image_path(1), b"image").expect("written");
+        assert!(sink.commit(1).is_err());
         assert!(!sink.image_path(1).exists());
-        assert!(sink.image_path(2).exists());
     }
 }

@@ -123,10 +123,16 @@ const LARGEST: u64 = 16 << 20;
 impl State {
     /// A computation that starts now.
     pub fn new(command: Vec<Text>, start_folder: Text) -> Result<State> {
-        Ok(State {
-            computation: random_id()?,
-            command,
-            start_folder,
+        let empty = State::of_record(&rethaw_image::record::ComputationV1::default());
+        Ok(State { computation: random_id()?, command, start_folder, ..empty })
+    }
+
+    /// The computation that an image is of.
+    pub fn of_record(record: &rethaw_image::record::ComputationV1) -> State {
+        State {
+            computation: record.id.clone(),
+            command: record.command.iter().map(|word| Text::new(word)).collect(),
+            start_folder: Text::new(&record.start_folder),
             main: None,
             supervisor: None,
             launcher_stdio: [None; 3],
@@ -135,7 +141,14 @@ impl State {
             last: None,
             longest_durable_ms: 0.0,
             ended: None,
-        })
+        }
+    }
+
+    /// What was measured in an earlier life of the same computation still holds.
+    pub fn take_measurements(&mut self, earlier: Option<State>) {
+        if let Some(earlier) = earlier.filter(|earlier| earlier.computation == self.computation) {
+            self.longest_durable_ms = earlier.longest_durable_ms;
+        }
     }
 
     /// What `folder` remembers; a damaged file is reported and counts as none.

@@ -125,29 +125,26 @@ impl Supervisor {
     }
 
     fn wait(&self) -> Result<Ready> {
-        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
-        let mut add = |fd: Option<std::os::fd::BorrowedFd<'_>>| {
-            fd.map(|fd| {
-                // SAFETY-free: PollFd borrows the descriptor for as long as the vector lives.
-                fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
-                fds.len() - 1
-            })
-        };
-        let main = add(self.ended.is_none().then(|| self.main_pidfd.as_fd()));
-        let control = add(self.registration.as_ref().map(|one| one.listener.as_fd()));
-        let written = add(self.writing.as_ref().map(Writing::done));
+        let main = self.ended.is_none().then_some(&self.main_pidfd);
+        let control = self.registration.as_ref().map(|registration| &registration.listener);
+        let sources = [
+            Some(self.signals.as_fd()),
+            main.map(AsFd::as_fd),
+            control.map(AsFd::as_fd),
+            self.writing.as_ref().map(Writing::done),
+        ];
+        let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let mut fds: Vec<PollFd<'_>> = sources.iter().flatten().copied().map(watch).collect();
         let timeout = self.time_to_wait().and_then(|time| Timespec::try_from(time).ok());
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error).context(|| "wait for events".to_string()),
         }
-        let is_ready = |index: Option<usize>| index.is_some_and(|index| !fds[index].revents().is_empty());
-        Ok(Ready {
-            signals: is_ready(Some(0)),
-            main: is_ready(main),
-            control: is_ready(control),
-            written: is_ready(written),
-        })
+        let mut polled = fds.iter();
+        let mut ready =
+            sources.iter().map(|source| source.is_some() && polled.next().is_some_and(|fd| !fd.revents().is_empty()));
+        let mut next = || ready.next().unwrap_or(false);
+        Ok(Ready { signals: next(), main: next(), control: next(), written: next() })
     }
 
     fn time_to_wait(&self) -> Option<Duration> {
@@ -270,11 +267,8 @@ impl Supervisor {
         let generation = self.sink.next_generation(newest);
         let options = self.engine_options(generation, order.stop);
         let mut order = Some(order);
-        let begun = self.sink.prepare().and_then(|()| {
-            let image = self.sink.image_path(generation);
-            Writing::begin(&mut self.tree, &options, &image, &mut order)
-        });
-        match begun {
+        let image = self.sink.image_path(generation);
+        match Writing::begin(&mut self.tree, &options, &image, &mut order) {
             Ok(writing) => self.writing = Some(writing),
             Err(failure) => self.report_failure(generation, order, &failure),
         }
@@ -286,10 +280,7 @@ impl Supervisor {
         let committed = result.and_then(|last| self.sink.commit(generation).map(|()| last));
         match committed {
             Ok(last) => self.report_success(order, last),
-            Err(failure) => {
-                self.sink.discard(generation);
-                self.report_failure(generation, Some(order), &failure);
-            }
+            Err(failure) => self.report_failure(generation, Some(order), &failure),
         }
     }
 

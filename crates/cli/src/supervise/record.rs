@@ -157,7 +157,7 @@ impl Supervisor {
     pub(super) fn conclude(&mut self, outcome: Outcome) -> Result<()> {
         self.end_the_rest()?;
         if outcome == Outcome::Ended(Ended::Exited(0))
-            && let Err(failure) = self.sink.mark_finished()
+            && let Err(failure) = self.sink.mark_finished(&outcome.describe())
         {
             message::warn(failure);
         }
