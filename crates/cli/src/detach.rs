@@ -7,6 +7,7 @@ use crate::failure::{Context, Failure, Result};
 use crate::message;
 use crate::options::ProtectArgs;
 use crate::start::checkpoint_folder;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,8 +16,8 @@ use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Mutex;
 
-/// Environment variable that tells the background process what it is. The program does not see it.
-pub const MARK: &str = "RETHAW_BACKGROUND";
+/// Hidden option that tells the background process what it is.
+const MARK: &str = "--in-background";
 
 static READY: Mutex<Option<File>> = Mutex::new(None);
 
@@ -28,7 +29,7 @@ pub fn ready() -> Option<File> {
 /// In the foreground with `--detach`: starts the background process and returns what to exit with.
 /// In the background: makes it one and returns none.
 pub fn detach(args: &ProtectArgs) -> Result<Option<ExitCode>> {
-    if std::env::var_os(MARK).is_some() {
+    if args.in_background {
         become_background()?;
         return Ok(None);
     }
@@ -79,7 +80,7 @@ fn spawn(log: &File, pipe: OwnedFd) -> Result<Child> {
     if let Some(name) = std::env::args_os().next() {
         std::os::unix::process::CommandExt::arg0(&mut command, name);
     }
-    command.args(std::env::args_os().skip(1)).env(MARK, "1").stdin(Stdio::from(pipe));
+    command.args(marked(std::env::args_os().skip(1))).stdin(Stdio::from(pipe));
     if std::io::stdout().is_terminal() {
         command.stdout(copy(log)?);
     }
@@ -87,6 +88,14 @@ fn spawn(log: &File, pipe: OwnedFd) -> Result<Child> {
         command.stderr(copy(log)?);
     }
     command.spawn().map_err(|source| Failure::Os { operation: "start in the background".to_string(), source })
+}
+
+/// The same words, with the mark after the subcommand; only options without values come before that.
+fn marked(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = words.collect();
+    let subcommand = words.iter().position(|word| !word.as_encoded_bytes().starts_with(b"-"));
+    words.insert(subcommand.map_or(words.len(), |at| at + 1), MARK.into());
+    words
 }
 
 fn report_early_end(child: &mut Child, log: &mut File, log_start: u64) -> ExitCode {
@@ -97,4 +106,15 @@ fn report_early_end(child: &mut Child, log: &mut File, log_start: u64) -> ExitCo
         eprintln!("{line}");
     }
     ExitCode::from(status as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_goes_to_rethaw_and_not_to_the_program() {
+        let words = ["-q", "run", "--detach", "--", "run", "x"].map(OsString::from);
+        assert_eq!(marked(words.into_iter()), ["-q", "run", MARK, "--detach", "--", "run", "x"]);
+    }
 }

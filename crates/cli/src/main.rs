@@ -25,6 +25,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
+    if words.get(1).is_some_and(|word| word == rethaw_engine::init::SUBCOMMAND) {
+        // The init of a computation's namespaces: before anything that could start a thread.
+        return ExitCode::from(rethaw_engine::init::main(&words[2..]) as u8);
+    }
     let result = match dmtcp::Name::of(&words) {
         Some((name, words)) => dmtcp::execute(name, words),
         None => rethaw(words),

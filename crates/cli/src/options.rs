@@ -81,6 +81,9 @@ pub struct ProtectArgs {
     /// unless it is redirected.
     #[arg(long)]
     pub detach: bool,
+    /// Set by --detach for the process in the background.
+    #[arg(long, hide = true)]
+    pub in_background: bool,
     /// Take a checkpoint at this signal instead of passing it to the program.
     #[arg(long, value_name = "SIGNAL", value_parser = parse_signal)]
     pub checkpoint_on: Option<Signal>,

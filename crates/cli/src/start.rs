@@ -14,7 +14,7 @@ use rethaw_image::{Compression, Identity, ImageReader, SectionKind};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// What is set up before a computation is: signals are blocked, orphans come to us.
+/// What is set up before a computation is: signals are blocked.
 #[derive(Debug)]
 pub struct Stage {
     signals: Signals,
@@ -34,8 +34,6 @@ impl Stage {
     pub fn set(settings: Settings) -> Result<Stage> {
         let also: Vec<_> = settings.checkpoint_on.into_iter().chain(settings.stop_on).collect();
         let signals = Signals::block(&also)?;
-        let me = rustix::process::getpid();
-        rustix::process::set_child_subreaper(Some(me)).context(|| "become the sub-reaper".to_string())?;
         Ok(Stage { signals, settings })
     }
 
@@ -53,7 +51,7 @@ impl Stage {
         let (name, arguments) =
             program.program.split_first().ok_or_else(|| Failure::said("no program is given"))?;
         let mut command = std::process::Command::new(name);
-        command.args(arguments).env_remove(crate::detach::MARK);
+        command.args(arguments);
         let launch = if program.isolate { Tree::launch_isolated } else { Tree::launch };
         let tree = launch(command).map_err(|error| Failure::of_launch(name, error))?;
         self.supervise(tree, sink, state)

@@ -198,7 +198,7 @@ impl Supervisor {
         let circumstances = Circumstances {
             checkpoint_on: self.settings.checkpoint_on,
             stop_on: self.settings.stop_on,
-            shares_group: place::process_group(self.tree.main) == place::process_group(0),
+            shares_group: place::process_group(self.tree.main()) == place::process_group(0),
             processes: &self.tree.processes().unwrap_or_default(),
         };
         relay::action(received, circumstances)
@@ -214,7 +214,7 @@ impl Supervisor {
     /// A program that handles or ignores the request goes on, and rethaw with it.
     fn stop_with_the_program(&mut self) {
         let Some(until) = self.may_stop_until else { return };
-        if place::is_stopped(self.tree.main) {
+        if place::is_stopped(self.tree.main()) {
             self.may_stop_until = None;
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
         } else if Instant::now() > until {

@@ -53,7 +53,7 @@ const FREEZE_TIMEOUT: Duration = Duration::from_secs(30);
 impl Supervisor {
     /// Records that the computation runs here and now.
     pub(super) fn take_charge(&mut self) {
-        self.state.main = Seen::of(self.tree.main);
+        self.state.main = Seen::of(self.tree.main());
         self.state.supervisor = Seen::myself();
         self.state.ended = None;
         self.state.interval_seconds = self.settings.interval.seconds();
@@ -63,7 +63,7 @@ impl Supervisor {
         self.look_up_job_end();
         self.register();
         if let Some(mut ready) = self.settings.ready.take() {
-            let _ = writeln!(ready, "{} {}", self.state.computation, self.tree.main);
+            let _ = writeln!(ready, "{} {}", self.state.computation, self.tree.main());
         }
     }
 
