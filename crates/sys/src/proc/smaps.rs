@@ -77,8 +77,8 @@ impl Maps {
         Ok(Maps { vmas })
     }
 
-    /// Reads `/proc/PID/smaps`. The kernel walks all page tables for it (12 ms per GiB of 4 KiB pages touched, measured on
-    /// 6.18), and a running process may change its mappings meanwhile.
+    /// Reads `/proc/PID/smaps`. The kernel walks all page tables for it: 12 to 20 ms per GiB in pages of 4 KiB, 0.8 ms
+    /// in huge pages (measured on Linux 6.18). A running process may change its mappings meanwhile.
     ///
     /// A process that has exited, or a kernel thread, has no mappings.
     pub fn read(pid: Pid) -> Result<Maps> {
