@@ -11,9 +11,6 @@ pub enum Interval {
     Every(Duration),
 }
 
-/// Interval where none is given.
-pub const DEFAULT_INTERVAL: Interval = Interval::Every(Duration::from_secs(600));
-
 impl Interval {
     /// In seconds; 0 for never.
     pub fn seconds(self) -> f64 {
@@ -154,8 +151,8 @@ mod tests {
     fn zero_and_never_mean_never() {
         assert_eq!(parse_interval("0"), Ok(Interval::Never));
         assert_eq!(parse_interval("never"), Ok(Interval::Never));
-        assert_eq!(parse_interval("10m"), Ok(DEFAULT_INTERVAL));
-        assert_eq!(Interval::from_seconds(600.0), DEFAULT_INTERVAL);
+        assert_eq!(parse_interval("10m"), Ok(Interval::Every(Duration::from_secs(600))));
+        assert_eq!(Interval::from_seconds(600.0), Interval::Every(Duration::from_secs(600)));
         assert_eq!(Interval::from_seconds(-1.0), Interval::Never);
     }
 

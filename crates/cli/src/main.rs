@@ -29,11 +29,10 @@ fn main() -> ExitCode {
         // The init of a computation's namespaces: before anything that could start a thread.
         return ExitCode::from(rethaw_engine::init::main(&words[2..]) as u8);
     }
-    let result = match dmtcp::Name::of(&words) {
-        Some((name, words)) => dmtcp::execute(name, words),
-        None => rethaw(words),
-    };
-    result.unwrap_or_else(|failure| {
+    if let Some((name, words)) = dmtcp::Name::of(&words) {
+        return dmtcp::execute(name, words);
+    }
+    rethaw(words).unwrap_or_else(|failure| {
         message::fail(&failure);
         ExitCode::from(failure.status())
     })

@@ -43,7 +43,7 @@ impl Stage {
     }
 
     /// Runs a program from its beginning.
-    pub fn launch(self, program: &ProgramArgs, sink: impl FnOnce(&State) -> Result<Sink>) -> Result<Outcome> {
+    pub fn launch(mut self, program: &ProgramArgs, sink: impl FnOnce(&State) -> Result<Sink>) -> Result<Outcome> {
         let folder = std::env::current_dir().context(|| "find the current folder".to_string())?;
         let mut state = State::new(texts(&program.program), folder.as_os_str().into())?;
         state.launcher_stdio = own_stdio();
@@ -53,7 +53,7 @@ impl Stage {
         let mut command = std::process::Command::new(name);
         command.args(arguments);
         let launch = if program.isolate { Tree::launch_isolated } else { Tree::launch };
-        let tree = launch(command).map_err(|error| Failure::of_launch(name, error))?;
+        let tree = self.signals.unblocked(|| launch(command))?.map_err(|error| Failure::of_launch(name, error))?;
         self.supervise(tree, sink, state)
     }
 
@@ -127,6 +127,7 @@ fn settings_of(args: &ProtectArgs) -> Settings {
         stop_on: args.stop_on,
         job: slurm::Job::current(),
         requeue: args.requeue,
+        stop_after_first: false,
         from_generation: 0,
         dmtcp_port: None,
         ready: crate::detach::ready(),

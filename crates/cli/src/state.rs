@@ -3,9 +3,9 @@
 use crate::failure::{Context, Result};
 use crate::place::Seen;
 use serde::{Deserialize, Serialize};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::Write;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -34,11 +34,6 @@ impl Text {
             Text::Utf8(text) => text.as_bytes(),
             Text::Raw(bytes) => bytes,
         }
-    }
-
-    /// As a path or argument.
-    pub fn os(&self) -> OsString {
-        OsString::from_vec(self.bytes().to_vec())
     }
 }
 

@@ -173,9 +173,9 @@ impl Supervisor {
 
     /// Signals from before the program was there have not reached it, whoever sent them.
     fn relay_early_signals(&mut self) {
-        while let Some(received) = self.signals.next() {
-            if !matches!(received.signal, Signal::SIGCHLD | Signal::SIGWINCH | Signal::SIGTSTP) {
-                self.relay(received.signal);
+        for signal in self.signals.take_early() {
+            if !matches!(signal, Signal::SIGCHLD | Signal::SIGWINCH | Signal::SIGTSTP | Signal::SIGCONT) {
+                self.relay(signal);
             }
         }
     }
@@ -261,7 +261,8 @@ impl Supervisor {
         self.begin_checkpoint(Order { why, stop, waiters: vec![] });
     }
 
-    fn begin_checkpoint(&mut self, order: Order) {
+    fn begin_checkpoint(&mut self, mut order: Order) {
+        order.stop |= self.settings.stop_after_first;
         self.schedule.last_begun = Instant::now();
         let newest = self.state.last.as_ref().map_or(self.settings.from_generation, |last| last.generation);
         let generation = self.sink.next_generation(newest);

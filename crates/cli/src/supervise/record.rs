@@ -1,7 +1,7 @@
 //! What the supervision records and says: settings, state, registry, messages.
 
 use super::ending::Outcome;
-use super::schedule::estimate;
+use super::schedule::{Why, estimate};
 use super::writing::Order;
 use super::{Supervisor, clients};
 use crate::duration::{Interval, show_bytes, show_duration};
@@ -39,6 +39,8 @@ pub struct Settings {
     pub job: Option<slurm::Job>,
     /// Put the job back in the queue after its last checkpoint.
     pub requeue: bool,
+    /// End the computation after its first checkpoint.
+    pub stop_after_first: bool,
     /// Checkpoint from which the computation came.
     pub from_generation: u64,
     /// Port that the DMTCP names know it by.
@@ -144,7 +146,12 @@ impl Supervisor {
             message::note(format!("checkpoint {number} taken, computation ended: {bytes} in {took}"));
         } else {
             let pause = show_duration(pause);
-            message::note(format!("checkpoint {number} taken: pause {pause}, {bytes} in {took}"));
+            let why = match order.why {
+                Why::Interval => "",
+                Why::Request => ", on request",
+                Why::JobEnds => ", the last before the batch job ends",
+            };
+            message::note(format!("checkpoint {number} taken: pause {pause}, {bytes} in {took}{why}"));
         }
         self.state.longest_durable_ms = self.state.longest_durable_ms.max(last.durable_ms);
         self.state.last = Some(last.clone());
