@@ -45,7 +45,11 @@ impl Name {
     /// The name and the words of the command line from it on: `dmtcp_launch …`, or `rethaw dmtcp_launch …`.
     pub fn of(words: &[OsString]) -> Option<(Name, Vec<OsString>)> {
         (0..words.len().min(2)).find_map(|at| {
-            let name = if at == 0 { crate::base_name(&words[0]) } else { words[1].to_string_lossy().into_owned() };
+            let name = if at == 0 {
+                crate::base_name(&words[0])
+            } else {
+                words[1].to_string_lossy().into_owned()
+            };
             Some((Name::parse(&name)?, words[at..].to_vec()))
         })
     }

@@ -331,9 +331,18 @@ pub enum Files {
 /// A signal by name (USR1, SIGUSR1) or number.
 fn parse_signal(text: &str) -> Result<Signal, String> {
     let name = text.to_ascii_uppercase();
-    let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
-    let by_number = text.parse().ok().and_then(|number: i32| Signal::try_from(number).ok());
-    let signal = by_number.or_else(|| name.parse().ok()).ok_or_else(|| format!("{text} is not a signal"))?;
+    let name = if name.starts_with("SIG") {
+        name
+    } else {
+        format!("SIG{name}")
+    };
+    let by_number = text
+        .parse()
+        .ok()
+        .and_then(|number: i32| Signal::try_from(number).ok());
+    let signal = by_number
+        .or_else(|| name.parse().ok())
+        .ok_or_else(|| format!("{text} is not a signal"))?;
     match signal {
         Signal::SIGKILL | Signal::SIGSTOP => Err(format!("{signal} cannot be caught")),
         Signal::SIGCHLD => Err(format!("{signal} is needed by rethaw itself")),

@@ -16,7 +16,10 @@ impl Machine {
     pub fn here() -> Machine {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Machine { host, boot_id: boot_id.trim().to_string() }
+        Machine {
+            host,
+            boot_id: boot_id.trim().to_string(),
+        }
     }
 }
 
@@ -35,7 +38,11 @@ impl Seen {
     /// A living process of this machine.
     pub fn of(pid: i32) -> Option<Seen> {
         let start = running_since(pid)?;
-        Some(Seen { pid, start, machine: Machine::here() })
+        Some(Seen {
+            pid,
+            start,
+            machine: Machine::here(),
+        })
     }
 
     /// This process.
@@ -89,7 +96,11 @@ fn parse_stat(text: &str) -> Option<Stat> {
 /// Resident memory of a process in bytes.
 pub fn resident_bytes(pid: i32) -> u64 {
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
-    let pages: u64 = statm.split(' ').nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
+    let pages: u64 = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
     pages * rustix::param::page_size() as u64
 }
 
@@ -110,8 +121,23 @@ mod tests {
     fn this_process_is_seen_here() {
         let me = Seen::myself().expect("this process runs");
         assert!(me.runs_here());
-        assert!(!Seen { start: me.start + 1, ..me.clone() }.runs_here());
-        let elsewhere = Machine { host: "elsewhere".into(), ..me.machine.clone() };
-        assert!(!Seen { machine: elsewhere, ..me }.runs_here());
+        assert!(
+            !Seen {
+                start: me.start + 1,
+                ..me.clone()
+            }
+            .runs_here()
+        );
+        let elsewhere = Machine {
+            host: "elsewhere".into(),
+            ..me.machine.clone()
+        };
+        assert!(
+            !Seen {
+                machine: elsewhere,
+                ..me
+            }
+            .runs_here()
+        );
     }
 }

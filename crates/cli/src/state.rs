@@ -45,7 +45,10 @@ impl From<&OsStr> for Text {
 
 /// A command line for people.
 pub fn show_command(command: &[Text]) -> String {
-    let words: Vec<String> = command.iter().map(|word| quote(&String::from_utf8_lossy(word.bytes()))).collect();
+    let words: Vec<String> = command
+        .iter()
+        .map(|word| quote(&String::from_utf8_lossy(word.bytes())))
+        .collect();
     words.join(" ")
 }
 
@@ -119,7 +122,12 @@ impl State {
     /// A computation that starts now.
     pub fn new(command: Vec<Text>, start_folder: Text) -> Result<State> {
         let empty = State::of_record(&rethaw_image::record::ComputationV1::default());
-        Ok(State { computation: random_id()?, command, start_folder, ..empty })
+        Ok(State {
+            computation: random_id()?,
+            command,
+            start_folder,
+            ..empty
+        })
     }
 
     /// The computation that an image is of.
@@ -197,7 +205,12 @@ pub fn replace_file(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
 
 fn write_durable(path: &Path, contents: &[u8], mode: u32) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(mode).open(path)?;
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)?;
     file.write_all(contents)?;
     file.sync_all()
 }
@@ -220,7 +233,11 @@ pub fn file_number(fd: impl std::os::fd::AsFd) -> Option<(u64, u64)> {
 
 /// Of this process's stdin, stdout, stderr.
 pub fn own_stdio() -> [Option<(u64, u64)>; 3] {
-    [file_number(std::io::stdin()), file_number(std::io::stdout()), file_number(std::io::stderr())]
+    [
+        file_number(std::io::stdin()),
+        file_number(std::io::stdout()),
+        file_number(std::io::stderr()),
+    ]
 }
 
 /// Of another process's.
@@ -256,7 +273,14 @@ mod tests {
 
     #[test]
     fn words_are_quoted_for_the_shell() {
-        assert_eq!(show_command(&[Text::new(b"echo"), Text::new(b"a b"), Text::new(b"it's"), Text::new(b"")]),
-            r"echo 'a b' 'it'\''s' ''");
+        assert_eq!(
+            show_command(&[
+                Text::new(b"echo"),
+                Text::new(b"a b"),
+                Text::new(b"it's"),
+                Text::new(b"")
+            ]),
+            r"echo 'a b' 'it'\''s' ''"
+        );
     }
 }

@@ -43,29 +43,46 @@ fn show(line: &Line) -> String {
         Level::Warn => "note",
         Level::Bad => "BAD ",
     };
-    format!("{mark}  {}: {}\n      {}\n", line.name, line.found, line.consequence)
+    format!(
+        "{mark}  {}: {}\n      {}\n",
+        line.name, line.found, line.consequence
+    )
 }
 
 fn free_space(folder: &Path) -> Line {
-    let name = format!("free space in {}", std::path::absolute(folder).unwrap_or_default().display());
+    let name = format!(
+        "free space in {}",
+        std::path::absolute(folder).unwrap_or_default().display()
+    );
     let (level, found, consequence) = match rustix::fs::statvfs(folder) {
         Ok(fs) => {
             let free = fs.f_bavail.saturating_mul(fs.f_frsize);
             let level = if free < 1 << 30 { Level::Warn } else { Level::Ok };
-            let consequence =
-                "while one is written, the checkpoints kept (--keep) and one more lie there, each about as large as \
+            let consequence = "while one is written, the checkpoints kept (--keep) and one more lie there, each about as large as \
                  the memory in use";
             (level, show_bytes(free), consequence.to_string())
         }
-        Err(error) => (Level::Bad, error.to_string(), "checkpoints cannot be written there".to_string()),
+        Err(error) => (
+            Level::Bad,
+            error.to_string(),
+            "checkpoints cannot be written there".to_string(),
+        ),
     };
-    Line { name, level, found, consequence }
+    Line {
+        name,
+        level,
+        found,
+        consequence,
+    }
 }
 
 fn batch_system() -> Line {
     let name = "batch system".to_string();
     let (found, consequence) = match slurm::Job::current() {
-        None => ("not in a Slurm job".to_string(), "checkpoints are taken at the interval alone".to_string()),
+        None => (
+            "not in a Slurm job".to_string(),
+            "checkpoints are taken at the interval alone".to_string(),
+        ),
         Some(job) => match job.seconds_left() {
             Some(left) => (
                 format!("Slurm job {}, which ends in {left} s", job.id),
@@ -77,5 +94,10 @@ fn batch_system() -> Line {
             ),
         },
     };
-    Line { name, level: Level::Ok, found, consequence }
+    Line {
+        name,
+        level: Level::Ok,
+        found,
+        consequence,
+    }
 }

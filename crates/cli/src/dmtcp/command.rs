@@ -61,11 +61,15 @@ pub fn command(words: Vec<OsString>) -> ExitCode {
 }
 
 fn host(option: Option<String>) -> String {
-    option.or_else(|| std::env::var("DMTCP_COORD_HOST").ok()).unwrap_or_else(|| "localhost".to_string())
+    option
+        .or_else(|| std::env::var("DMTCP_COORD_HOST").ok())
+        .unwrap_or_else(|| "localhost".to_string())
 }
 
 fn port(option: Option<u16>) -> u16 {
-    option.or_else(|| from_environment(|name| std::env::var(name).ok())).unwrap_or(DEFAULT_PORT)
+    option
+        .or_else(|| from_environment(|name| std::env::var(name).ok()))
+        .unwrap_or(DEFAULT_PORT)
 }
 
 fn answer(args: &Command) -> ExitCode {
@@ -73,7 +77,11 @@ fn answer(args: &Command) -> ExitCode {
     let computations = computations(port);
     let coordinator = Record::of(port);
     let mut answer = if computations.is_empty() && coordinator.is_none() {
-        Answer { command_status: NOT_FOUND, sentence: not_found(args), ..Answer::default() }
+        Answer {
+            command_status: NOT_FOUND,
+            sentence: not_found(args),
+            ..Answer::default()
+        }
     } else {
         obey(&args.order, &computations, coordinator)
     };
@@ -88,11 +96,16 @@ fn answer(args: &Command) -> ExitCode {
 /// The computations that were launched with a port under a DMTCP name, and that can be asked.
 pub(super) fn computations(port: u16) -> Vec<Found> {
     let all = registry::all().into_iter();
-    all.filter(|one| one.entry.dmtcp_port == Some(port) && one.is_protected()).collect()
+    all.filter(|one| one.entry.dmtcp_port == Some(port) && one.is_protected())
+        .collect()
 }
 
 fn not_found(args: &Command) -> String {
-    let hint = if args.coord_port.is_some() { "Check port and host." } else { "Give its port with --coord-port." };
+    let hint = if args.coord_port.is_some() {
+        "Check port and host."
+    } else {
+        "Give its port with --coord-port."
+    };
     format!("no coordinator or computation found. {hint}")
 }
 
@@ -101,9 +114,15 @@ fn name_of(order: &OrderArgs) -> &'static str {
         OrderArgs { status: true, .. } => "DMT_STATUS",
         OrderArgs { list: true, .. } => "DMT_LIST",
         OrderArgs { checkpoint: true, .. } => "DMT_CHECKPOINT",
-        OrderArgs { bcheckpoint: true, .. } => "DMT_BLOCKING_CKPT",
-        OrderArgs { kcheckpoint: true, .. } => "DMT_KILL_AFTER_CKPT",
-        OrderArgs { interval: Some(_), .. } => "DMT_UPDATE_CKPT_INTERVAL",
+        OrderArgs {
+            bcheckpoint: true, ..
+        } => "DMT_BLOCKING_CKPT",
+        OrderArgs {
+            kcheckpoint: true, ..
+        } => "DMT_KILL_AFTER_CKPT",
+        OrderArgs {
+            interval: Some(_), ..
+        } => "DMT_UPDATE_CKPT_INTERVAL",
         OrderArgs { kill: true, .. } => "DMT_KILL",
         _ => "DMT_QUIT",
     }
@@ -129,12 +148,20 @@ fn obey(order: &OrderArgs, computations: &[Found], coordinator: Option<Record>) 
 fn look(order: &OrderArgs, computations: &[Found], coordinator: Option<Record>) -> Answer {
     let statuses: Vec<Status> = computations.iter().filter_map(status_of).collect();
     let interval = statuses.first().map(|status| status.interval_seconds);
-    let interval = interval.or(coordinator.map(|one| one.interval_seconds)).unwrap_or(0.0);
+    let interval = interval
+        .or(coordinator.map(|one| one.interval_seconds))
+        .unwrap_or(0.0);
     let processes = statuses.iter().map(|status| status.processes.len()).sum();
     let running = !statuses.is_empty() && statuses.iter().all(|status| status.writing.is_none());
-    let answer = Answer { command_status: SUCCESS, ..Answer::default() };
+    let answer = Answer {
+        command_status: SUCCESS,
+        ..Answer::default()
+    };
     if order.list {
-        return Answer { workers: Some(list(&statuses)), ..answer };
+        return Answer {
+            workers: Some(list(&statuses)),
+            ..answer
+        };
     }
     Answer {
         num_peers: Some(processes),
@@ -154,13 +181,18 @@ fn status_of(one: &Found) -> Option<Status> {
 /// One line per process, in DMTCP's columns.
 pub(super) fn list(statuses: &[Status]) -> String {
     let host = crate::place::Machine::here().host;
-    let mut text = "Client List:\n#, PROG[virtPID:realPID]@HOST, DMTCP-UNIQUEPID, STATE, BARRIER\n".to_string();
+    let mut text =
+        "Client List:\n#, PROG[virtPID:realPID]@HOST, DMTCP-UNIQUEPID, STATE, BARRIER\n".to_string();
     let mut number = 0;
     for status in statuses {
         for pid in &status.processes {
             number += 1;
             let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            let state = if status.writing.is_some() { "CHECKPOINTING" } else { "RUNNING" };
+            let state = if status.writing.is_some() {
+                "CHECKPOINTING"
+            } else {
+                "RUNNING"
+            };
             let (name, id) = (name.trim(), &status.computation);
             text += &format!("{number}, {name}[{pid}:{pid}]@{host}, {id}-{pid}, WorkerState::{state}, \n");
         }
@@ -171,21 +203,42 @@ pub(super) fn list(statuses: &[Status]) -> String {
 fn checkpoint(order: &OrderArgs, computations: &[Found]) -> Answer {
     if computations.is_empty() {
         let sentence = "no computation runs".to_string();
-        return Answer { command_status: NOT_RUNNING, sentence, ..Answer::default() };
+        return Answer {
+            command_status: NOT_RUNNING,
+            sentence,
+            ..Answer::default()
+        };
     }
-    let peers = computations.iter().filter_map(status_of).map(|status| status.processes.len()).sum();
-    let request = Request::Checkpoint { stop: order.kcheckpoint, wait: !order.checkpoint };
-    Answer { num_peers: Some(peers), ..tell(request, computations) }
+    let peers = computations
+        .iter()
+        .filter_map(status_of)
+        .map(|status| status.processes.len())
+        .sum();
+    let request = Request::Checkpoint {
+        stop: order.kcheckpoint,
+        wait: !order.checkpoint,
+    };
+    Answer {
+        num_peers: Some(peers),
+        ..tell(request, computations)
+    }
 }
 
 fn set_interval(interval: Interval, computations: &[Found], coordinator: Option<Record>) -> Answer {
     let seconds = interval.seconds();
     if let Some(coordinator) = coordinator
-        && let Err(failure) = (Record { interval_seconds: seconds, ..coordinator }).publish()
+        && let Err(failure) = (Record {
+            interval_seconds: seconds,
+            ..coordinator
+        })
+        .publish()
     {
         message::warn(failure);
     }
-    Answer { checkpoint_interval: Some(seconds.ceil() as u64), ..tell(Request::Interval { seconds }, computations) }
+    Answer {
+        checkpoint_interval: Some(seconds.ceil() as u64),
+        ..tell(Request::Interval { seconds }, computations)
+    }
 }
 
 /// Tells all of them; the first failure is the answer.
@@ -198,8 +251,16 @@ fn tell(request: Request, computations: &[Found]) -> Answer {
             Err(failure) => sentences.push(failure.to_string()),
         }
     }
-    let command_status = if sentences.is_empty() { SUCCESS } else { NOT_RUNNING };
-    Answer { command_status, sentence: sentences.join("; "), ..Answer::default() }
+    let command_status = if sentences.is_empty() {
+        SUCCESS
+    } else {
+        NOT_RUNNING
+    };
+    Answer {
+        command_status,
+        sentence: sentences.join("; "),
+        ..Answer::default()
+    }
 }
 
 fn print(args: &Command, answer: &Answer) {
@@ -209,8 +270,10 @@ fn print(args: &Command, answer: &Answer) {
     if answer.command_status != SUCCESS {
         return message::fail(&answer.sentence);
     }
-    let host_and_port =
-        format!("Coordinator:\n  Host: {}\n  Port: {}\n", answer.coordinator_host, answer.coordinator_port);
+    let host_and_port = format!(
+        "Coordinator:\n  Host: {}\n  Port: {}\n",
+        answer.coordinator_host, answer.coordinator_port
+    );
     if let Some(workers) = &answer.workers {
         message::print(&(host_and_port + workers));
     } else if args.order.status {
@@ -224,6 +287,9 @@ fn print(args: &Command, answer: &Answer) {
             "{host_and_port}Status...\n  NUM_PEERS={peers}\n  RUNNING={running}\n  CKPT_INTERVAL={interval}\n"
         ));
     } else if args.order.interval.is_some() {
-        message::print(&format!("Interval changed to {}\n", answer.checkpoint_interval.unwrap_or(0)));
+        message::print(&format!(
+            "Interval changed to {}\n",
+            answer.checkpoint_interval.unwrap_or(0)
+        ));
     }
 }

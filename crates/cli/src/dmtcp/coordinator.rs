@@ -31,7 +31,10 @@ pub fn coordinator(args: &Coordinator) -> Result<ExitCode> {
     let (record, reservation) = open(args)?;
     record.publish()?;
     write_files(args, &record)?;
-    message::note(format!("coordinator with port {}; computations do not need it", record.port));
+    message::note(format!(
+        "coordinator with port {}; computations do not need it",
+        record.port
+    ));
     if daemon {
         tell_ready();
     }
@@ -45,11 +48,19 @@ pub fn coordinator(args: &Coordinator) -> Result<ExitCode> {
 fn start_daemon() -> Result<ExitCode> {
     let myself = std::env::current_exe().context(|| "find the rethaw binary".to_string())?;
     let mut command = Command::new(myself);
-    command.arg("dmtcp_coordinator").args(options_of_this_process()).env(DAEMON, "1");
+    command
+        .arg("dmtcp_coordinator")
+        .args(options_of_this_process())
+        .env(DAEMON, "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut child = command.spawn().context(|| "start in the background".to_string())?;
+    let mut child = command
+        .spawn()
+        .context(|| "start in the background".to_string())?;
     let mut said = [0u8; 1];
-    let ready = child.stdout.take().map(|mut pipe| std::io::Read::read(&mut pipe, &mut said));
+    let ready = child
+        .stdout
+        .take()
+        .map(|mut pipe| std::io::Read::read(&mut pipe, &mut said));
     if matches!(ready, Some(Ok(1))) {
         return Ok(ExitCode::SUCCESS);
     }
@@ -59,7 +70,9 @@ fn start_daemon() -> Result<ExitCode> {
 
 fn options_of_this_process() -> Vec<std::ffi::OsString> {
     let words: Vec<_> = std::env::args_os().collect();
-    super::Name::of(&words).map(|(_, words)| words[1..].to_vec()).unwrap_or_default()
+    super::Name::of(&words)
+        .map(|(_, words)| words[1..].to_vec())
+        .unwrap_or_default()
 }
 
 fn tell_ready() {
@@ -72,21 +85,38 @@ fn tell_ready() {
 
 fn open(args: &Coordinator) -> Result<(Record, Option<TcpListener>)> {
     let environment = from_environment(|name| std::env::var(name).ok());
-    let asked = args.coord_port.or(args.port).or(environment).unwrap_or(DEFAULT_PORT);
+    let asked = args
+        .coord_port
+        .or(args.port)
+        .or(environment)
+        .unwrap_or(DEFAULT_PORT);
     let (port, reservation) = match asked {
         0 => choose().map(|(port, listener)| (port, Some(listener)))?,
         port => (port, TcpListener::bind(("127.0.0.1", port)).ok()),
     };
     if let Some(other) = Record::of(port) {
         let pid = other.process.pid;
-        return Err(Failure::said(format!("port {port} belongs to another coordinator already (process {pid})")));
+        return Err(Failure::said(format!(
+            "port {port} belongs to another coordinator already (process {pid})"
+        )));
     }
     let process = Seen::myself().ok_or_else(|| Failure::said("cannot read /proc/self/stat"))?;
     let interval = super::launch::interval(args.interval, None)?;
-    let ckptdir = args.ckptdir.clone().or_else(|| super::launch::environment_path("DMTCP_CHECKPOINT_DIR"));
-    let ckptdir = ckptdir.map(|folder| super::launch::existing_folder(&folder)).transpose()?;
+    let ckptdir = args
+        .ckptdir
+        .clone()
+        .or_else(|| super::launch::environment_path("DMTCP_CHECKPOINT_DIR"));
+    let ckptdir = ckptdir
+        .map(|folder| super::launch::existing_folder(&folder))
+        .transpose()?;
     let kill_after_ckpt = args.kill_after_ckpt;
-    let record = Record { port, process, interval_seconds: interval.seconds(), ckptdir, kill_after_ckpt };
+    let record = Record {
+        port,
+        process,
+        interval_seconds: interval.seconds(),
+        ckptdir,
+        kill_after_ckpt,
+    };
     Ok((record, reservation))
 }
 
@@ -97,7 +127,8 @@ fn write_files(args: &Coordinator, record: &Record) -> Result<()> {
     if let Some(file) = &args.status_file {
         let (host, port, pid) = (&record.process.machine.host, record.port, record.process.pid);
         let interval = record.interval_seconds.ceil();
-        let text = format!("Status...\nHost: {host}\nPort: {port}\nPid: {pid}\nCheckpoint Interval: {interval}\n");
+        let text =
+            format!("Status...\nHost: {host}\nPort: {port}\nPid: {pid}\nCheckpoint Interval: {interval}\n");
         replace_file(file, text.as_bytes(), 0o644)?;
     }
     Ok(())
@@ -127,7 +158,11 @@ impl Patience {
 
 fn serve(args: &Coordinator, record: &Record, daemon: bool) -> ExitCode {
     let now = Instant::now();
-    let mut patience = Patience { started: now, last_busy: now, had_any: false };
+    let mut patience = Patience {
+        started: now,
+        last_busy: now,
+        had_any: false,
+    };
     let mut input = (!daemon).then(Input::new);
     loop {
         if patience.is_over(args, computations(record.port).len()) {
@@ -194,15 +229,29 @@ fn obey(record: &Record, line: &str) -> bool {
         "" => {}
         "s" => show_status(record),
         "l" | "t" => message::print(&list(&statuses(record))),
-        "c" => tell(record, Request::Checkpoint { stop: false, wait: false }),
-        "ck" | "kc" => tell(record, Request::Checkpoint { stop: true, wait: false }),
+        "c" => tell(
+            record,
+            Request::Checkpoint {
+                stop: false,
+                wait: false,
+            },
+        ),
+        "ck" | "kc" => tell(
+            record,
+            Request::Checkpoint {
+                stop: true,
+                wait: false,
+            },
+        ),
         "k" => tell(record, Request::Kill),
         "i" => message::print(&format!("checkpoint interval: {}\n", show_interval(record))),
         "q" => {
             tell(record, Request::Kill);
             return true;
         }
-        _ => message::print("l: list  s: status  c: checkpoint  kc: checkpoint, then kill  i: interval  k: kill  q: kill and quit\n"),
+        _ => message::print(
+            "l: list  s: status  c: checkpoint  kc: checkpoint, then kill  i: interval  k: kill  q: kill and quit\n",
+        ),
     }
     false
 }

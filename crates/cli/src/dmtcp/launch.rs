@@ -24,17 +24,33 @@ pub fn launch(args: &Launch) -> Result<ExitCode> {
     let port = of_computation(&args.coordinator)?;
     let coordinator = Record::of(port);
     let interval = interval(args.interval, coordinator.as_ref())?;
-    let folder = args.ckptdir.clone().or_else(|| environment_path("DMTCP_CHECKPOINT_DIR"));
-    let folder = folder.or_else(|| coordinator.as_ref()?.ckptdir.clone()).unwrap_or_else(|| PathBuf::from("."));
+    let folder = args
+        .ckptdir
+        .clone()
+        .or_else(|| environment_path("DMTCP_CHECKPOINT_DIR"));
+    let folder = folder
+        .or_else(|| coordinator.as_ref()?.ckptdir.clone())
+        .unwrap_or_else(|| PathBuf::from("."));
     let folder = existing_folder(&folder)?;
     let gzip = !args.no_gzip && (args.gzip || std::env::var("DMTCP_GZIP").is_ok_and(|text| text == "1"));
     let stage = Stage::set(Settings {
-        compression: if gzip { Compression::Zstd } else { Compression::None },
+        compression: if gzip {
+            Compression::Zstd
+        } else {
+            Compression::None
+        },
         stop_after_first: coordinator.is_some_and(|one| one.kill_after_ckpt),
         ..settings(interval, port)
     })?;
-    let program = ProgramArgs { isolate: false, program: args.program.clone() };
-    let name = args.program.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let program = ProgramArgs {
+        isolate: false,
+        program: args.program.clone(),
+    };
+    let name = args
+        .program
+        .first()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let outcome = stage.launch(&program, |state| {
         let image = DmtcpImage::new(&folder, &name, &state.computation, interval.seconds());
         Ok(Sink::Dmtcp(image))
@@ -73,7 +89,9 @@ pub fn interval(option: Option<Interval>, coordinator: Option<&Record>) -> Resul
         let wrong = |reason| Failure::said(format!("DMTCP_CHECKPOINT_INTERVAL: {reason}"));
         return parse_interval(&text).map_err(wrong);
     }
-    Ok(coordinator.map_or(Interval::Never, |one| Interval::from_seconds(one.interval_seconds)))
+    Ok(coordinator.map_or(Interval::Never, |one| {
+        Interval::from_seconds(one.interval_seconds)
+    }))
 }
 
 /// DMTCP_QUIET=1 or more.
@@ -83,7 +101,9 @@ pub fn quiet_by_environment() -> bool {
 
 /// A folder of the environment, where it is set.
 pub fn environment_path(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name).filter(|text| !text.is_empty()).map(PathBuf::from)
+    std::env::var_os(name)
+        .filter(|text| !text.is_empty())
+        .map(PathBuf::from)
 }
 
 /// The folder, made if need be, as an absolute path: the program may change its own.

@@ -10,7 +10,10 @@ pub const DEFAULT_PORT: u16 = 7779;
 
 /// Exit status of DMTCP's own failures, unless DMTCP_FAIL_RC says otherwise.
 pub fn fail_status(get: impl Fn(&str) -> Option<String>) -> u8 {
-    get("DMTCP_FAIL_RC").and_then(|text| text.parse().ok()).filter(|status| *status != 0).unwrap_or(99)
+    get("DMTCP_FAIL_RC")
+        .and_then(|text| text.parse().ok())
+        .filter(|status| *status != 0)
+        .unwrap_or(99)
 }
 
 /// How a coordinator is found. Here, a port is a number by which dmtcp_command finds computations.
@@ -41,7 +44,13 @@ pub struct CoordinatorArgs {
 
 /// `dmtcp_launch`
 #[derive(Debug, Clone, Parser)]
-#[command(name = "dmtcp_launch", version, disable_help_flag = true, args_override_self = true, arg_required_else_help = true)]
+#[command(
+    name = "dmtcp_launch",
+    version,
+    disable_help_flag = true,
+    args_override_self = true,
+    arg_required_else_help = true
+)]
 /// Run a program under checkpoints: rethaw under the name and with the options of DMTCP.
 pub struct Launch {
     #[command(flatten)]
@@ -135,7 +144,10 @@ impl IgnoredLaunchArgs {
             (self.with_plugin.is_some(), "--with-plugin"),
             (self.checkpoint_open_files, "--checkpoint-open-files"),
             (self.allow_file_overwrite, "--allow-file-overwrite"),
-            (self.enable_unique_checkpoint_filenames, "--enable-unique-checkpoint-filenames"),
+            (
+                self.enable_unique_checkpoint_filenames,
+                "--enable-unique-checkpoint-filenames",
+            ),
             (self.modify_env, "--modify-env"),
             (self.pathvirt, "--pathvirt"),
             (self.batch_queue, "--batch-queue"),
@@ -145,13 +157,22 @@ impl IgnoredLaunchArgs {
             (self.kernel_loader, "--kernel-loader"),
             (self.disable_all_plugins, "disabling plugins"),
         ];
-        all.into_iter().filter(|(given, _)| *given).map(|(_, name)| name).collect()
+        all.into_iter()
+            .filter(|(given, _)| *given)
+            .map(|(_, name)| name)
+            .collect()
     }
 }
 
 /// `dmtcp_restart`
 #[derive(Debug, Clone, Parser)]
-#[command(name = "dmtcp_restart", version, disable_help_flag = true, args_override_self = true, arg_required_else_help = true)]
+#[command(
+    name = "dmtcp_restart",
+    version,
+    disable_help_flag = true,
+    args_override_self = true,
+    arg_required_else_help = true
+)]
 /// Restart a computation from its image: rethaw under the name and with the options of DMTCP.
 pub struct Restart {
     #[command(flatten)]
@@ -198,13 +219,21 @@ impl Restart {
             (self.debug_restart_pause.is_some(), "--debug-restart-pause"),
             (self.gdb.is_some(), "--gdb"),
         ];
-        all.into_iter().filter(|(given, _)| *given).map(|(_, name)| name).collect()
+        all.into_iter()
+            .filter(|(given, _)| *given)
+            .map(|(_, name)| name)
+            .collect()
     }
 }
 
 /// `dmtcp_command`, after [`canonical`] has put its command into the form of an option.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "dmtcp_command", version, disable_help_flag = true, args_override_self = true)]
+#[command(
+    name = "dmtcp_command",
+    version,
+    disable_help_flag = true,
+    args_override_self = true
+)]
 /// Send a command to running computations: rethaw under the name and with the options of DMTCP.
 ///
 /// Commands may also be given without dashes, and in short: s l c bc kc i k q.
@@ -267,7 +296,10 @@ pub fn canonical(words: Vec<OsString>) -> Vec<OsString> {
             result.push(word);
             continue;
         }
-        is_value = matches!(text.as_str(), "-p" | "-h" | "--coord-port" | "--port" | "--coord-host" | "--host");
+        is_value = matches!(
+            text.as_str(),
+            "-p" | "-h" | "--coord-port" | "--port" | "--coord-host" | "--host"
+        );
         match command_word(text.trim_start_matches('-')) {
             Some((command, number)) if text != "--" => {
                 is_value = command == "--interval" && number.is_empty();
@@ -292,7 +324,9 @@ fn command_word(word: &str) -> Option<(&'static str, &str)> {
         "q" | "quit" => "--quit",
         "?" => "--help",
         _ => {
-            let number = word.strip_prefix('i').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))?;
+            let number = word
+                .strip_prefix('i')
+                .filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))?;
             return Some(("--interval", number));
         }
     };
@@ -301,7 +335,12 @@ fn command_word(word: &str) -> Option<(&'static str, &str)> {
 
 /// `dmtcp_coordinator`
 #[derive(Debug, Clone, Parser)]
-#[command(name = "dmtcp_coordinator", version, disable_help_flag = true, args_override_self = true)]
+#[command(
+    name = "dmtcp_coordinator",
+    version,
+    disable_help_flag = true,
+    args_override_self = true
+)]
 /// Keep a port and an interval for computations that are launched with it: rethaw under the name and with
 /// the options of DMTCP. Computations do not need it.
 pub struct Coordinator {
@@ -383,24 +422,48 @@ mod tests {
         assert_eq!(args.coordinator.coord_host.as_deref(), Some("localhost"));
         assert_eq!(args.ckptdir.as_deref(), Some("/scratch".as_ref()));
         assert_eq!(args.quiet, 2);
-        assert_eq!(args.program, ["python", "-u", "run.py", "-i", "5", "--ckptdir", "x"]);
+        assert_eq!(
+            args.program,
+            ["python", "-u", "run.py", "-i", "5", "--ckptdir", "x"]
+        );
         let args = Launch::try_parse_from(["dmtcp_launch", "-i5", "-p7000", "-i", "6", "a"]).expect("parsed");
-        assert_eq!((args.interval, args.coordinator.coord_port), (every(6), Some(7000)));
+        assert_eq!(
+            (args.interval, args.coordinator.coord_port),
+            (every(6), Some(7000))
+        );
     }
 
     #[test]
     fn unknown_options_are_refused_and_meaningless_ones_noted() {
         assert!(Launch::try_parse_from(["dmtcp_launch", "--no-such-option", "a"]).is_err());
-        let line = ["dmtcp_launch", "--disable-dl-plugin", "--rm", "--ckpt-signal", "12", "a"];
+        let line = [
+            "dmtcp_launch",
+            "--disable-dl-plugin",
+            "--rm",
+            "--ckpt-signal",
+            "12",
+            "a",
+        ];
         let args = Launch::try_parse_from(line).expect("parsed");
-        assert_eq!(args.ignored.given(), ["--ckpt-signal", "--batch-queue", "disabling plugins"]);
+        assert_eq!(
+            args.ignored.given(),
+            ["--ckpt-signal", "--batch-queue", "disabling plugins"]
+        );
         assert!(Restart::try_parse_from(["dmtcp_restart", "--bogus", "x"]).is_err());
         assert!(Coordinator::try_parse_from(["dmtcp_coordinator", "--bogus"]).is_err());
     }
 
     #[test]
     fn restart_as_scripts_write_it() {
-        let line = ["dmtcp_restart", "-i", "60", "-j", "--coord-port", "7779", "ckpt_a_1.dmtcp"];
+        let line = [
+            "dmtcp_restart",
+            "-i",
+            "60",
+            "-j",
+            "--coord-port",
+            "7779",
+            "ckpt_a_1.dmtcp",
+        ];
         let args = Restart::try_parse_from(line).expect("parsed");
         assert_eq!(args.images, [PathBuf::from("ckpt_a_1.dmtcp")]);
         assert!(Restart::try_parse_from(["dmtcp_restart", "--restartdir", ".", "a.dmtcp"]).is_err());
@@ -413,15 +476,39 @@ mod tests {
 
     #[test]
     fn commands_with_and_without_dashes() {
-        for line in ["dmtcp_command -kc", "dmtcp_command kc", "dmtcp_command --kcheckpoint", "dmtcp_command ck"] {
+        for line in [
+            "dmtcp_command -kc",
+            "dmtcp_command kc",
+            "dmtcp_command --kcheckpoint",
+            "dmtcp_command ck",
+        ] {
             assert!(order(line).expect(line).order.kcheckpoint);
         }
-        assert!(order("dmtcp_command -p 7000 -bc").expect("parsed").order.bcheckpoint);
-        assert!(order("dmtcp_command --coord-port 7000 -c").expect("parsed").order.checkpoint);
+        assert!(
+            order("dmtcp_command -p 7000 -bc")
+                .expect("parsed")
+                .order
+                .bcheckpoint
+        );
+        assert!(
+            order("dmtcp_command --coord-port 7000 -c")
+                .expect("parsed")
+                .order
+                .checkpoint
+        );
         assert!(order("dmtcp_command -h s --json l").expect("parsed").order.list);
-        assert_eq!(order("dmtcp_command -i 30").expect("parsed").order.interval, every(30));
-        assert_eq!(order("dmtcp_command -i30").expect("parsed").order.interval, every(30));
-        assert_eq!(order("dmtcp_command i0").expect("parsed").order.interval, Some(Interval::Never));
+        assert_eq!(
+            order("dmtcp_command -i 30").expect("parsed").order.interval,
+            every(30)
+        );
+        assert_eq!(
+            order("dmtcp_command -i30").expect("parsed").order.interval,
+            every(30)
+        );
+        assert_eq!(
+            order("dmtcp_command i0").expect("parsed").order.interval,
+            Some(Interval::Never)
+        );
         assert!(order("dmtcp_command --not-a-command").is_none());
         assert!(order("dmtcp_command").is_none());
         assert!(order("dmtcp_command -i").is_none());

@@ -51,13 +51,19 @@ impl Record {
 
 /// Whether a coordinator or a computation has this port.
 pub fn is_known(port: u16) -> bool {
-    Record::of(port).is_some() || registry::all().iter().any(|one| one.entry.dmtcp_port == Some(port))
+    Record::of(port).is_some()
+        || registry::all()
+            .iter()
+            .any(|one| one.entry.dmtcp_port == Some(port))
 }
 
 /// A port that nobody uses.
 pub fn choose() -> Result<(u16, TcpListener)> {
     let listener = TcpListener::bind("127.0.0.1:0").context(|| "choose a port".to_string())?;
-    let port = listener.local_addr().context(|| "choose a port".to_string())?.port();
+    let port = listener
+        .local_addr()
+        .context(|| "choose a port".to_string())?
+        .port();
     Ok((port, listener))
 }
 
@@ -86,33 +92,49 @@ fn resolve(mode: Mode, asked: Option<u16>, is_known: impl Fn(u16) -> bool) -> Re
         (Mode::Any, None) => Resolution::Use(DEFAULT_PORT),
         (Mode::Join, asked) => {
             let port = asked.unwrap_or(DEFAULT_PORT);
-            if is_known(port) { Resolution::Use(port) } else { Resolution::NobodyThere(port) }
+            if is_known(port) {
+                Resolution::Use(port)
+            } else {
+                Resolution::NobodyThere(port)
+            }
         }
     }
 }
 
 /// DMTCP_COORD_PORT, or its older name.
 pub fn from_environment(get: impl Fn(&str) -> Option<String>) -> Option<u16> {
-    get("DMTCP_COORD_PORT").or_else(|| get("DMTCP_PORT")).and_then(|text| text.trim().parse().ok())
+    get("DMTCP_COORD_PORT")
+        .or_else(|| get("DMTCP_PORT"))
+        .and_then(|text| text.trim().parse().ok())
 }
 
 /// The port for a new computation, written to `--port-file` too.
 pub fn of_computation(args: &CoordinatorArgs) -> Result<u16> {
-    note_other_host(args.coord_host.clone().or_else(|| std::env::var("DMTCP_COORD_HOST").ok()));
+    note_other_host(
+        args.coord_host
+            .clone()
+            .or_else(|| std::env::var("DMTCP_COORD_HOST").ok()),
+    );
     let mode = match (args.join_coordinator, args.new_coordinator) {
         (true, _) => Mode::Join,
         (_, true) => Mode::New,
         _ => Mode::Any,
     };
-    let asked = args.coord_port.or_else(|| from_environment(|name| std::env::var(name).ok()));
+    let asked = args
+        .coord_port
+        .or_else(|| from_environment(|name| std::env::var(name).ok()));
     let port = match resolve(mode, asked, is_known) {
         Resolution::Use(port) => port,
         Resolution::Choose => choose()?.0,
         Resolution::NobodyThere(port) => {
-            return Err(Failure::said(format!("there is no coordinator and no computation with port {port} to join")));
+            return Err(Failure::said(format!(
+                "there is no coordinator and no computation with port {port} to join"
+            )));
         }
         Resolution::Taken(port) => {
-            return Err(Failure::said(format!("port {port} belongs to another coordinator or computation already")));
+            return Err(Failure::said(format!(
+                "port {port} belongs to another coordinator or computation already"
+            )));
         }
     };
     if let Some(file) = &args.port_file {
@@ -128,7 +150,9 @@ pub fn write_port(file: &Path, port: u16) -> Result<()> {
 
 fn note_other_host(host: Option<String>) {
     if let Some(host) = host.filter(|host| !is_this_host(host)) {
-        message::note(format!("ignoring the coordinator's host {host}: each computation has its own coordinator here"));
+        message::note(format!(
+            "ignoring the coordinator's host {host}: each computation has its own coordinator here"
+        ));
     }
 }
 
@@ -152,14 +176,20 @@ mod tests {
         assert_eq!(resolve(Mode::New, None, nobody), Resolution::Choose);
         assert_eq!(resolve(Mode::New, Some(7000), nobody), Resolution::Use(7000));
         assert_eq!(resolve(Mode::New, Some(7000), taken), Resolution::Taken(7000));
-        assert_eq!(resolve(Mode::Join, None, nobody), Resolution::NobodyThere(DEFAULT_PORT));
+        assert_eq!(
+            resolve(Mode::Join, None, nobody),
+            Resolution::NobodyThere(DEFAULT_PORT)
+        );
         assert_eq!(resolve(Mode::Join, Some(7000), taken), Resolution::Use(7000));
     }
 
     #[test]
     fn the_environment_has_two_names() {
         assert_eq!(from_environment(|_| None), None);
-        assert_eq!(from_environment(|name| (name == "DMTCP_PORT").then(|| "7000".into())), Some(7000));
+        assert_eq!(
+            from_environment(|name| (name == "DMTCP_PORT").then(|| "7000".into())),
+            Some(7000)
+        );
         assert_eq!(from_environment(|_| Some("x".into())), None);
     }
 

@@ -20,12 +20,18 @@ pub fn restart(args: &Restart) -> Result<ExitCode> {
     let image = choose(&images(args)?)?;
     let port = of_computation(&args.coordinator)?;
     let interval = interval(args.interval, Record::of(port).as_ref())?;
-    let folder = args.ckptdir.clone().or_else(|| environment_path("DMTCP_CHECKPOINT_DIR"));
+    let folder = args
+        .ckptdir
+        .clone()
+        .or_else(|| environment_path("DMTCP_CHECKPOINT_DIR"));
     let folder = folder.map(|folder| existing_folder(&folder)).transpose()?;
     let path = std::fs::canonicalize(&image.path).context(|| format!("open {}", image.path.display()))?;
     let sink = DmtcpImage::existing(&path, folder.as_deref(), interval.seconds());
     let stage = Stage::set(settings(interval, port))?;
-    let come_back = ComeBackArgs { files: Files::Rewind, map: vec![] };
+    let come_back = ComeBackArgs {
+        files: Files::Rewind,
+        map: vec![],
+    };
     Ok(stage.restart(&image, &come_back, Sink::Dmtcp(sink))?.exit())
 }
 
@@ -45,15 +51,23 @@ fn images_in(folder: &Path) -> Result<Vec<PathBuf>> {
     };
     let images: Vec<PathBuf> = files.flatten().map(|file| file.path()).filter(is_image).collect();
     if images.is_empty() {
-        return Err(Failure::said(format!("there is no ckpt_*.dmtcp in {}", folder.display())));
+        return Err(Failure::said(format!(
+            "there is no ckpt_*.dmtcp in {}",
+            folder.display()
+        )));
     }
     Ok(images)
 }
 
 /// DMTCP has an image per process and restarts many at once; here, all of a computation is in one image.
 fn choose(paths: &[PathBuf]) -> Result<Saved> {
-    let mut images = paths.iter().map(|path| Saved::read(path)).collect::<Result<Vec<_>>>()?;
-    let several = images.windows(2).any(|pair| pair[0].identity.computation != pair[1].identity.computation);
+    let mut images = paths
+        .iter()
+        .map(|path| Saved::read(path))
+        .collect::<Result<Vec<_>>>()?;
+    let several = images
+        .windows(2)
+        .any(|pair| pair[0].identity.computation != pair[1].identity.computation);
     if several {
         let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
         return Err(Failure::said(format!(

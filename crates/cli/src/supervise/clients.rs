@@ -31,10 +31,18 @@ impl Supervisor {
         match request {
             Request::Status => answer(stream, &Reply::Status(Box::new(self.status()))),
             Request::Checkpoint { stop, wait: true } => {
-                self.order(Order { why: Why::Request, stop, waiters: vec![stream] });
+                self.order(Order {
+                    why: Why::Request,
+                    stop,
+                    waiters: vec![stream],
+                });
             }
             Request::Checkpoint { stop, wait: false } => {
-                self.order(Order { why: Why::Request, stop, waiters: vec![] });
+                self.order(Order {
+                    why: Why::Request,
+                    stop,
+                    waiters: vec![],
+                });
                 answer(stream, &Reply::Accepted);
             }
             Request::Kill => self.kill(stream),
@@ -97,6 +105,12 @@ pub(super) fn tell_success(waiters: Vec<UnixStream>, last: &LastCheckpoint) {
 pub(super) fn tell_failure(waiters: Vec<UnixStream>, failure: &Failure) {
     for stream in waiters {
         let refused = failure.status() == status::REFUSED;
-        answer(stream, &Reply::Failed { sentence: failure.to_string(), refused });
+        answer(
+            stream,
+            &Reply::Failed {
+                sentence: failure.to_string(),
+                refused,
+            },
+        );
     }
 }

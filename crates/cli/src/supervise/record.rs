@@ -59,8 +59,10 @@ impl Supervisor {
         self.state.supervisor = Seen::myself();
         self.state.ended = None;
         self.state.interval_seconds = self.settings.interval.seconds();
-        self.state.job =
-            self.settings.job.as_ref().map(|job| JobSeen { id: job.id.clone(), restarts: job.restarts });
+        self.state.job = self.settings.job.as_ref().map(|job| JobSeen {
+            id: job.id.clone(),
+            restarts: job.restarts,
+        });
         self.remember();
         self.look_up_job_end();
         self.register();
@@ -86,7 +88,9 @@ impl Supervisor {
         };
         match Registration::new(entry) {
             Ok(registration) => self.registration = Some(registration),
-            Err(failure) => message::warn(format!("`rethaw status` will not find this computation: {failure}")),
+            Err(failure) => message::warn(format!(
+                "`rethaw status` will not find this computation: {failure}"
+            )),
         }
     }
 
@@ -100,7 +104,9 @@ impl Supervisor {
     /// Asks when the batch job ends and how long a checkpoint will take until then.
     pub(super) fn look_up_job_end(&mut self) {
         let Some(job) = &self.settings.job else { return };
-        let Some(seconds_left) = job.seconds_left() else { return };
+        let Some(seconds_left) = job.seconds_left() else {
+            return;
+        };
         self.schedule.job_end = Some(Instant::now() + Duration::from_secs(seconds_left));
         self.schedule.estimate = self.estimate();
     }
@@ -113,7 +119,12 @@ impl Supervisor {
 
     /// Memory of all processes.
     pub(super) fn resident_bytes(&self) -> u64 {
-        self.tree.processes().unwrap_or_default().into_iter().map(resident_bytes).sum()
+        self.tree
+            .processes()
+            .unwrap_or_default()
+            .into_iter()
+            .map(resident_bytes)
+            .sum()
     }
 
     /// What the engine needs to take a checkpoint.
@@ -125,7 +136,12 @@ impl Supervisor {
                 agent: 0,
                 agents: 1,
             },
-            command: self.state.command.iter().map(|word| word.bytes().to_vec()).collect(),
+            command: self
+                .state
+                .command
+                .iter()
+                .map(|word| word.bytes().to_vec())
+                .collect(),
             start_folder: self.state.start_folder.bytes().to_vec(),
             launcher_stdio: self.state.launcher_stdio,
             pause_method: self.settings.pause_method,
@@ -143,7 +159,9 @@ impl Supervisor {
         let number = last.generation;
         if order.stop {
             self.stopped = true;
-            message::note(format!("checkpoint {number} taken, computation ended: {bytes} in {took}"));
+            message::note(format!(
+                "checkpoint {number} taken, computation ended: {bytes} in {took}"
+            ));
         } else {
             let pause = show_duration(pause);
             let why = match order.why {
@@ -151,7 +169,9 @@ impl Supervisor {
                 Why::Request => ", on request",
                 Why::JobEnds => ", the last before the batch job ends",
             };
-            message::note(format!("checkpoint {number} taken: pause {pause}, {bytes} in {took}{why}"));
+            message::note(format!(
+                "checkpoint {number} taken: pause {pause}, {bytes} in {took}{why}"
+            ));
         }
         self.state.longest_durable_ms = self.state.longest_durable_ms.max(last.durable_ms);
         self.state.last = Some(last.clone());

@@ -52,7 +52,12 @@ impl Signals {
         blocked.thread_block().context(|| "block signals".to_string())?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let fd = SignalFd::with_flags(&blocked, flags).context(|| "open a signalfd".to_string())?;
-        Ok(Signals { fd, blocked, original, early: Vec::new() })
+        Ok(Signals {
+            fd,
+            blocked,
+            original,
+            early: Vec::new(),
+        })
     }
 
     /// Runs `start` with the signal mask that rethaw was given, because a program inherits the mask. What
@@ -61,16 +66,26 @@ impl Signals {
     pub fn unblocked<T>(&mut self, start: impl FnOnce() -> T) -> Result<T> {
         let ignored = ignored_signals();
         let mut noted = Vec::new();
-        for signal in DEADLY.into_iter().filter(|signal| ignored & (1 << (*signal as u32 - 1)) == 0) {
+        for signal in DEADLY
+            .into_iter()
+            .filter(|signal| ignored & (1 << (*signal as u32 - 1)) == 0)
+        {
             let flag = Arc::new(AtomicBool::new(false));
             signal_hook::flag::register(signal as i32, Arc::clone(&flag))
                 .context(|| format!("catch {signal}"))?;
             noted.push((signal, flag));
         }
-        self.original.thread_set_mask().context(|| "set the signal mask".to_string())?;
+        self.original
+            .thread_set_mask()
+            .context(|| "set the signal mask".to_string())?;
         let started = start();
         let blocked = self.blocked.thread_block();
-        self.early.extend(noted.iter().filter(|(_, flag)| flag.load(Ordering::SeqCst)).map(|(signal, _)| *signal));
+        self.early.extend(
+            noted
+                .iter()
+                .filter(|(_, flag)| flag.load(Ordering::SeqCst))
+                .map(|(signal, _)| *signal),
+        );
         blocked.context(|| "block signals".to_string())?;
         Ok(started)
     }
@@ -89,7 +104,11 @@ impl Signals {
         loop {
             let info = self.fd.read_signal().ok().flatten()?;
             if let Ok(signal) = Signal::try_from(info.ssi_signo as i32) {
-                return Some(Received { signal, code: info.ssi_code, sender: info.ssi_pid as i32 });
+                return Some(Received {
+                    signal,
+                    code: info.ssi_code,
+                    sender: info.ssi_pid as i32,
+                });
             }
         }
     }
@@ -99,7 +118,8 @@ impl Signals {
 fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
 impl AsFd for Signals {
