@@ -133,17 +133,20 @@ impl Pagemap {
     }
 
     /// The pages that must be saved for the contents of a mapping to come back: those in memory or in swap, but
-    /// not the page of zeros, guards, and (with `private_file`) pages that still are the file's.
+    /// not guards, and not the page of zeros or (with `private_file`) pages that still are the file's.
     ///
     /// Meant for private mappings. Pages of shared memory that are in swap look absent: save those through their
     /// file. Write-protection markers on absent pages count as pages (they read as zeros, or as the file).
     /// Before Linux 6.7 the page of zeros cannot be told and is returned, too.
     pub fn pages_to_save(&self, range: Range, private_file: bool) -> Result<Vec<Range>> {
-        let mut none = Categories::ZERO.and(Categories::GUARD);
-        if private_file {
-            // A swapped page that is the file's is one on its way to another memory node, see SWAPPED.
-            none = none.and(Categories::FILE);
-        }
+        // A swapped page that is the file's is one on its way to another memory node, see SWAPPED. The page of zeros
+        // hides the file's contents if a userfaultfd put it there (UFFDIO_ZEROPAGE on a private memfd mapping).
+        let clean = if private_file {
+            Categories::FILE
+        } else {
+            Categories::ZERO
+        };
+        let none = clean.and(Categories::GUARD);
         let any = Categories::PRESENT.and(Categories::SWAPPED);
         let regions = self.scan_on_any_kernel(
             range,

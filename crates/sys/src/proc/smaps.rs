@@ -77,15 +77,15 @@ impl Maps {
         Ok(Maps { vmas })
     }
 
-    /// Reads `/proc/PID/smaps`. The kernel walks all page tables for it (about 5 ms per GiB touched, measured on
-    /// 6.18), and a running process may change its mappings meanwhile.
+    /// Reads `/proc/PID/smaps`. The kernel walks all page tables for it: 12 to 20 ms per GiB in pages of 4 KiB, 0.8 ms
+    /// in huge pages (measured on Linux 6.18). A running process may change its mappings meanwhile.
     ///
     /// A process that has exited, or a kernel thread, has no mappings.
     pub fn read(pid: Pid) -> Result<Maps> {
         super::parsed(pid, "smaps", Maps::parse)
     }
 
-    /// Reads `/proc/PID/maps`: quick at any size, but without flags, protection keys and page sizes.
+    /// Reads `/proc/PID/maps`: quick at any size (0.2 ms), but without flags, protection keys and page sizes.
     pub fn read_brief(pid: Pid) -> Result<Maps> {
         super::parsed(pid, "maps", Maps::parse)
     }
