@@ -5,8 +5,9 @@ use crate::message::{self, Meter};
 use crate::options::{ComeBackArgs, Compress, Files, PauseMethod, ProgramArgs, ProtectArgs};
 use crate::sink::{OwnedFolder, Sink};
 use crate::slurm;
-use crate::state::{State, Text, own_stdio, stdio_of};
+use crate::state::{State, Text, recorded};
 use crate::supervise::{Outcome, Settings, Signals, Supervisor};
+use rethaw_engine::launcher;
 use rethaw_engine::restart::{self, restart};
 use rethaw_engine::tree::Tree;
 use rethaw_image::record::ComputationV1;
@@ -54,7 +55,7 @@ impl Stage {
     ) -> Result<Outcome> {
         let folder = std::env::current_dir().context(|| "find the current folder".to_string())?;
         let mut state = State::new(texts(&program.program), folder.as_os_str().into())?;
-        state.launcher_stdio = own_stdio();
+        state.launcher = recorded(launcher::inherited());
         let sink = sink(&state)?;
         let (name, arguments) = program
             .program
@@ -184,7 +185,7 @@ impl Saved {
     fn state(&self) -> State {
         State {
             computation: self.identity.computation.clone(),
-            launcher_stdio: own_stdio(),
+            launcher: recorded(launcher::inherited()),
             ..State::of_record(&self.computation)
         }
     }
@@ -204,7 +205,7 @@ fn describe_process(pid: i32) -> Result<State> {
     let cwd = std::fs::read_link(format!("/proc/{pid}/cwd"))
         .context(|| format!("look at process {pid}, which must be yours"))?;
     let mut state = State::new(command, cwd.as_os_str().into())?;
-    state.launcher_stdio = stdio_of(pid);
+    state.launcher = recorded(launcher::likely_inherited(pid));
     Ok(state)
 }
 

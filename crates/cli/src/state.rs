@@ -1,5 +1,6 @@
 //! What DIR/state.json remembers of a computation between two lives of rethaw.
 
+use rethaw_engine::launcher::Inherited;
 use crate::failure::{Context, Result};
 use crate::place::Seen;
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Text that need not be UTF-8, such as an argument: a string where it can be, else its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +102,7 @@ pub struct State {
     /// The rethaw that supervises it.
     pub supervisor: Option<Seen>,
     /// (device, inode) of the launcher's stdin, stdout, stderr.
-    pub launcher_stdio: [Option<(u64, u64)>; 3],
+    pub launcher: Vec<(i32, u64, u64)>,
     /// The batch job it runs in.
     pub job: Option<JobSeen>,
     /// Seconds between checkpoints; 0 for never.
@@ -138,7 +139,7 @@ impl State {
             start_folder: Text::new(&record.start_folder),
             main: None,
             supervisor: None,
-            launcher_stdio: [None; 3],
+            launcher: Vec::new(),
             job: None,
             interval_seconds: 0.0,
             last: None,
@@ -226,26 +227,9 @@ fn random_id() -> Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// (device, inode) of a descriptor.
-pub fn file_number(fd: impl std::os::fd::AsFd) -> Option<(u64, u64)> {
-    rustix::fs::fstat(fd).ok().map(|stat| (stat.st_dev, stat.st_ino))
-}
-
-/// Of this process's stdin, stdout, stderr.
-pub fn own_stdio() -> [Option<(u64, u64)>; 3] {
-    [
-        file_number(std::io::stdin()),
-        file_number(std::io::stdout()),
-        file_number(std::io::stderr()),
-    ]
-}
-
-/// Of another process's.
-pub fn stdio_of(pid: i32) -> [Option<(u64, u64)>; 3] {
-    [0, 1, 2].map(|fd| {
-        let path = PathBuf::from(format!("/proc/{pid}/fd/{fd}"));
-        rustix::fs::stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino))
-    })
+/// Descriptors that a program has from its launcher, as they are recorded: (number, device, inode).
+pub fn recorded(inherited: Vec<Inherited>) -> Vec<(i32, u64, u64)> {
+    inherited.into_iter().map(|file| (file.fd, file.dev, file.ino)).collect()
 }
 
 #[cfg(test)]

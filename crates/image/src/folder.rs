@@ -390,3 +390,33 @@ fn number(digits: &str, width: usize) -> Option<u64> {
     let number: u64 = digits.parse().ok()?;
     (format!("{number:0width$}") == digits).then_some(number)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Name;
+
+    #[test]
+    fn only_our_names_mean_something() {
+        let parse = |name: &str| Name::parse(name.as_ref());
+        assert_eq!(parse("ckpt-00000012.rethaw"), Some(Name::Image(12)));
+        assert_eq!(parse("ckpt-00000012-0003.rethaw"), Some(Name::Image(12)));
+        assert_eq!(
+            parse("ckpt-123456789.manifest"),
+            Some(Name::Manifest(123_456_789))
+        );
+        assert_eq!(parse("finished"), Some(Name::Finished));
+        for stranger in [
+            "ckpt-12.rethaw",
+            "ckpt-000000012.rethaw",
+            "ckpt-+0000012.rethaw",
+            "ckpt-00000012.rethaw.old",
+            "ckpt-00000012-3.rethaw",
+            "ckpt-00000012-0003.manifest",
+            "ckpt-99999999999999999999.rethaw",
+            "../ckpt-00000012.rethaw",
+            "notes.txt",
+        ] {
+            assert_eq!(parse(stranger), None, "{stranger}");
+        }
+    }
+}

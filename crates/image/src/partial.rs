@@ -184,3 +184,42 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
         None => path,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::ffi::OsStr;
+
+    use super::{Partial, final_name, temporary_name};
+
+    #[test]
+    fn temporary_names_tell_the_final_one() {
+        let name = OsStr::new("a.b-1.rethaw");
+        assert_eq!(final_name(&temporary_name(name)), Some(name));
+        assert_ne!(temporary_name(name), temporary_name(name));
+        for stranger in [
+            "a.1-2.partial",
+            ".a.1.partial",
+            ".a.1-.partial",
+            ".a.1-2-3.partial",
+            "..1-2.partial",
+            ".a.1-2",
+        ] {
+            assert_eq!(final_name(stranger.as_ref()), None, "{stranger}");
+        }
+    }
+
+    #[test]
+    fn what_a_dead_writer_left_is_removed_and_the_living_are_spared() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("image");
+        let other = folder.path().join(".other.1-1.partial");
+        std::fs::write(folder.path().join(".image.1-1.partial"), "").unwrap();
+        std::fs::write(&other, "").unwrap();
+        let living = Partial::create(&target).unwrap();
+        let second = Partial::create(&target).unwrap();
+        assert!(living.path.exists() && second.path.exists() && other.exists());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+}

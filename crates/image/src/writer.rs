@@ -207,7 +207,8 @@ impl ImageWriter {
     }
 
     /// Completes the image, makes it durable and visible under its name. On error there is no trace of
-    /// it, and what had the name before still has it.
+    /// it, and what had the name before still has it; except when the very last step, the sync of the
+    /// folder, fails: then the whole image has the name, but a loss of power may take it away.
     pub fn finish(mut self) -> Result<Summary> {
         self.close_frame()?;
         for (stream, runs) in std::mem::take(&mut self.streams) {

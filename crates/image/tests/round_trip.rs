@@ -234,3 +234,28 @@ fn what_an_image_cannot_hold_is_refused() {
         assert!(ImageWriter::create(&path, &wrong, Compression::None).is_err());
     }
 }
+
+#[test]
+fn a_reader_is_shared_by_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<ImageReader>();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image");
+    let mut writer = ImageWriter::create(&path, &identity(), Compression::Zstd).unwrap();
+    for at in 0..64 {
+        writer.pages(1, at * 2 * PAGE as u64, &fill(1, at)).unwrap();
+    }
+    writer.finish().unwrap();
+    let reader = ImageReader::open(&path).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut buffer = Vec::new();
+                for (run, at) in reader.runs(1).unwrap().iter().zip(0..) {
+                    reader.read_run(run, &mut buffer).unwrap();
+                    assert_eq!(buffer, fill(1, at));
+                }
+            });
+        }
+    });
+}

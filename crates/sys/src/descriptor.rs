@@ -34,3 +34,23 @@ pub fn set_timer_ticks(fd: BorrowedFd<'_>, ticks: u64) -> io::Result<()> {
     // SAFETY: the kernel reads one live u64.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), TFD_IOC_SET_TICKS, &raw const ticks) }).map(drop)
 }
+
+/// Takes a lock of the description (F_OFD_SETLK of fcntl(2), Linux 3.15). `len` 0: to the end.
+pub fn lock_description(fd: BorrowedFd<'_>, exclusive: bool, start: u64, len: u64) -> io::Result<()> {
+    let kind = if exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
+    let lock = libc::flock {
+        l_type: kind as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: start as i64,
+        l_len: len as i64,
+        l_pid: 0,
+    };
+    // SAFETY: `lock` is live.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) }).map(drop)
+}
+
+/// A duplicate (close-on-exec) of a descriptor of this process that is known by its number only.
+pub fn duplicate_own(fd: i32) -> io::Result<OwnedFd> {
+    // SAFETY: integers only; the kernel gives a new descriptor that nobody else owns, or EBADF.
+    unsafe { check(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3)).map(|fd| OwnedFd::from_raw_fd(fd)) }
+}

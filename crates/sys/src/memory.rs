@@ -71,3 +71,26 @@ impl ForcedMemory {
         self.0.write_all_at(bytes, address)
     }
 }
+
+/// Writes bytes to a file through a shared mapping, for files that write(2) does not work on (hugetlbfs).
+/// `page` is the file's page size.
+pub fn write_mapped(fd: std::os::fd::BorrowedFd<'_>, offset: u64, bytes: &[u8], page: u64) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let start = offset - offset % page;
+    let len = (offset + bytes.len() as u64 - start).next_multiple_of(page) as usize;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping where the kernel likes it; no memory of ours is replaced.
+    let map =
+        unsafe { libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_SHARED, fd.as_raw_fd(), start as i64) };
+    if map == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the mapping is `len` bytes and holds offset..offset + bytes.len(); nobody else knows of it, and it
+    // is not used after munmap.
+    unsafe {
+        let target = map.cast::<u8>().add((offset - start) as usize);
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
+        libc::munmap(map, len);
+    }
+    Ok(())
+}

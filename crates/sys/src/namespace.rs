@@ -59,9 +59,10 @@ pub fn enter_time(offsets: ClockOffsets) -> io::Result<()> {
     fs::write("/proc/self/timens_offsets", text)
 }
 
-/// Offsets of the time namespace of this process's children, relative to the initial one.
-pub fn clock_offsets() -> io::Result<ClockOffsets> {
-    let text = fs::read_to_string("/proc/self/timens_offsets")?;
+/// Offsets of the clocks that a process's children (and, after its start, it itself) see, relative to the
+/// initial time namespace.
+pub fn clock_offsets(pid: crate::proc::Pid) -> io::Result<ClockOffsets> {
+    let text = fs::read_to_string(format!("/proc/{pid}/timens_offsets"))?;
     let mut offsets = ClockOffsets::default();
     for line in text.lines() {
         let mut words = line.split_whitespace();

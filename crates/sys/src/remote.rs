@@ -6,7 +6,7 @@ use crate::arch::{
 };
 use crate::proc::{Pid, Tid};
 use crate::memory::ForcedMemory;
-use crate::ptrace::{Running, Stop, Stopped, Wait};
+use crate::ptrace::{Running, Stop, Stopped, Trace, Wait};
 use std::io;
 
 /// A place in a process where remote calls can be made: the gadget's address and some memory for arguments
@@ -51,10 +51,16 @@ impl Foothold {
 
     /// Puts back what was borrowed. No thread may be inside a [`Remote`] any more.
     pub fn give_back(self) -> io::Result<()> {
-        for (address, bytes) in &self.borrowed {
-            self.memory.write(*address, bytes)?;
-        }
-        Ok(())
+        self.put_back(&self.memory)
+    }
+
+    /// Puts back what was borrowed in a copy of the process.
+    pub fn clean_copy(&self, copy: Pid) -> io::Result<()> {
+        self.put_back(&ForcedMemory::open(copy)?)
+    }
+
+    fn put_back(&self, memory: &ForcedMemory) -> io::Result<()> {
+        self.borrowed.iter().try_for_each(|(address, bytes)| memory.write(*address, bytes))
     }
 
     /// Address for arguments.
@@ -102,6 +108,13 @@ impl<'a> Remote<'a> {
         Ok(remote)
     }
 
+    /// Begins in a thread that is ours and is killed with this process: it need not come back to itself.
+    pub fn begin_disposable(thread: &'a mut Stopped, foothold: &'a Foothold) -> io::Result<Remote<'a>> {
+        let registers = thread.registers()?;
+        thread.set_blocked(ALL_SIGNALS)?;
+        Ok(Remote { thread, foothold, registers, blocked: ALL_SIGNALS, born: None })
+    }
+
     fn point_at(&mut self, entry: u64, number: u64, arguments: [u64; 6]) -> io::Result<()> {
         let sp = self.foothold.frame() + 8;
         let registers = self.registers.for_call(self.foothold.gadget + entry, sp, number, arguments);
@@ -119,14 +132,14 @@ impl<'a> Remote<'a> {
     }
 
     /// Makes one call that makes a child or thread, which is traced and stopped before its first instruction
-    /// ([`Trace::Children`](crate::ptrace::Trace)). Gives its id as seen from here.
-    pub fn spawn(&mut self, number: libc::c_long, arguments: [u64; 6]) -> io::Result<Stopped> {
+    /// ([`Trace::Children`](crate::ptrace::Trace)). Gives it and its id as the caller sees it.
+    pub fn spawn(&mut self, number: libc::c_long, arguments: [u64; 6]) -> io::Result<(Stopped, i32)> {
         self.born = None;
-        self.run(GADGET_CLONE, number, arguments)??;
+        let inside = self.run(GADGET_CLONE, number, arguments)?? as i32;
         let tid = self.born.take().ok_or_else(|| io::Error::other("a remote clone made no traced child"))?;
         let child = Running::born(tid);
         match child.wait_blocking()? {
-            Wait::Stopped(_) => Ok(child.into_stopped()),
+            Wait::Stopped(_) => Ok((child.into_stopped(), inside)),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
     }
@@ -174,6 +187,11 @@ impl<'a> Remote<'a> {
         let mut bytes = [0; N];
         self.foothold.memory.read(self.foothold.scratch + offset, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Lets the thread's children be traced from birth, or no longer.
+    pub fn set_trace(&mut self, trace: Trace) -> io::Result<()> {
+        self.thread.set_trace(trace)
     }
 
     /// Ends: the thread is parked in a stop with its own registers and mask.

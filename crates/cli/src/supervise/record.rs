@@ -13,6 +13,7 @@ use crate::slurm;
 use crate::state::{JobSeen, LastCheckpoint};
 use nix::sys::signal::Signal;
 use rethaw_engine::checkpoint::{Options, PauseMethod};
+use rethaw_engine::launcher::Inherited;
 use rethaw_engine::tree::Ended;
 use rethaw_image::{Compression, Identity};
 use std::io::Write;
@@ -143,7 +144,7 @@ impl Supervisor {
                 .map(|word| word.bytes().to_vec())
                 .collect(),
             start_folder: self.state.start_folder.bytes().to_vec(),
-            launcher_stdio: self.state.launcher_stdio,
+            launcher: self.state.launcher.iter().map(|&(fd, dev, ino)| Inherited { fd, dev, ino }).collect(),
             pause_method: self.settings.pause_method,
             compression: self.settings.compression,
             stop,

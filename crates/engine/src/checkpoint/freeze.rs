@@ -87,7 +87,7 @@ impl Frozen {
             match Running::seize(tid, Trace::Plain) {
                 Ok(running) => seized.push(running),
                 Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
-                Err(_) if proc::Stat::read(tid).is_ok_and(|stat| stat.is_zombie()) => {}
+                Err(_) if proc::Stat::read((pid, tid)).is_ok_and(|stat| stat.is_zombie()) => {}
                 Err(source) => return Err(cannot_seize(pid, tid, source)),
             }
         }
@@ -175,7 +175,7 @@ impl Drop for Frozen {
 }
 
 fn cannot_seize(pid: Pid, tid: Tid, source: std::io::Error) -> Error {
-    let tracer = proc::Status::read(tid).map_or(0, |status| status.tracer);
+    let tracer = proc::Status::read((pid, tid)).map_or(0, |status| status.tracer);
     if tracer != 0 {
         return Error::Traced { pid: pid.0, tracer };
     }
@@ -183,7 +183,7 @@ fn cannot_seize(pid: Pid, tid: Tid, source: std::io::Error) -> Error {
 }
 
 fn does_not_stop(pid: Pid, tid: Tid) -> Error {
-    let place = proc::wchan(tid).ok().flatten().unwrap_or_else(|| "the kernel".to_owned());
+    let place = proc::wchan((pid, tid)).ok().flatten().unwrap_or_else(|| "the kernel".to_owned());
     Error::Refused {
         what: format!("thread {tid} does not stop: it sleeps uninterruptibly in {place}"),
         pid: pid.0,

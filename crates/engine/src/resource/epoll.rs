@@ -42,3 +42,9 @@ fn add(remote: &mut Remote<'_>, fd: i32, watch: &EpollWatchV1) -> io::Result<()>
     let arguments = [fd as u64, libc::EPOLL_CTL_ADD as u64, watch.fd as u64, address, 0, 0];
     remote.must(libc::SYS_epoll_ctl, arguments).map(drop)
 }
+
+/// An empty instance.
+pub(crate) fn make() -> Result<std::os::fd::OwnedFd> {
+    let flags = rustix::event::epoll::CreateFlags::CLOEXEC;
+    rustix::event::epoll::create(flags).context(|| "cannot make an epoll instance".to_owned())
+}

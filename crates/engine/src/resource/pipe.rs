@@ -1,6 +1,6 @@
 //! Pipes whose ends are inside the computation, with the bytes in flight.
 
-use super::descriptor::Seen;
+use super::descriptor::{Seen, reads};
 use super::file::path_of;
 use crate::Result;
 use crate::error::{Context, Error};
@@ -30,17 +30,13 @@ impl Pipes {
     }
 
     /// Collects the contents of every pipe, once all ends are known.
-    pub fn collect(&self, seen: &[Seen], records: &mut [DescriptionV1]) -> Result<Vec<PipeV1>> {
+    pub fn collect(&self, seen: &[Seen], records: &[DescriptionV1]) -> Result<Vec<PipeV1>> {
         self.by_inode.values().map(|pipe| collect_one(*pipe, seen, records)).collect()
     }
 }
 
 fn is_end_of(record: &DescriptionV1, pipe: u32) -> bool {
     matches!(&record.kind, Some(DescriptionKind::Pipe(end)) if end.pipe == pipe)
-}
-
-fn reads(flags: u32) -> bool {
-    flags & libc::O_ACCMODE as u32 != libc::O_WRONLY as u32
 }
 
 fn writes(flags: u32) -> bool {

@@ -4,6 +4,7 @@ use super::thread::ContextProc;
 use super::{limit, signal, timer};
 use crate::Result;
 use crate::error::Context;
+use crate::restart::Places;
 use rethaw_image::record::{PathFolderV1, ProcessV1};
 use rethaw_sys::proc::{self, Pid};
 use rethaw_sys::remote::Remote;
@@ -72,9 +73,15 @@ fn ask_attributes(record: &mut ProcessV1, remote: &mut Remote<'_>) -> io::Result
 }
 
 /// Folders, umask, limits and so on of a process that is being rebuilt. `pid` as seen from here.
-pub(crate) fn rebuild(pid: Pid, record: &ProcessV1, remote: &mut Remote<'_>, warnings: &mut Vec<String>) -> Result<()> {
+pub(crate) fn rebuild(
+    pid: Pid,
+    record: &ProcessV1,
+    places: &Places,
+    remote: &mut Remote<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
     let name = || format!("cannot rebuild process {}", record.pid);
-    enter_folders(record, remote)?;
+    enter_folders(record, places, remote)?;
     remote.must(libc::SYS_umask, [record.umask.into(), 0, 0, 0, 0, 0]).context(name)?;
     remote.must(libc::SYS_personality, [record.personality.into(), 0, 0, 0, 0, 0]).context(name)?;
     tell_attributes(record, remote).context(name)?;
@@ -85,11 +92,12 @@ pub(crate) fn rebuild(pid: Pid, record: &ProcessV1, remote: &mut Remote<'_>, war
     Ok(())
 }
 
-fn enter_folders(record: &ProcessV1, remote: &mut Remote<'_>) -> Result<()> {
+fn enter_folders(record: &ProcessV1, places: &Places, remote: &mut Remote<'_>) -> Result<()> {
     let Some(folders) = &record.folders else { return Ok(()) };
-    let mut path = folders.cwd.clone();
+    let folder = places.path(&folders.cwd);
+    let mut path = folder.as_os_str().as_bytes().to_vec();
     path.push(0);
-    let name = || format!("cannot enter {}", String::from_utf8_lossy(&folders.cwd));
+    let name = || format!("cannot enter {}", folder.display());
     let address = remote.put(0, &path).context(name)?;
     remote.must(libc::SYS_chdir, [address, 0, 0, 0, 0, 0]).context(name).map(drop)
 }

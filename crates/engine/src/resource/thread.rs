@@ -30,7 +30,7 @@ pub(crate) fn settle(pid: Pid, thread: &mut FrozenThread) -> Result<Registers> {
     }
     let before = registers.to_bytes();
     abort_critical_section(pid, &thread.stopped, &mut registers)?;
-    hide_spurious_eintr(&thread.stopped, &mut registers).context(name)?;
+    hide_spurious_eintr(pid, &thread.stopped, &mut registers).context(name)?;
     if registers.to_bytes() != before {
         thread.stopped.set_registers(&registers).context(name)?;
     }
@@ -62,9 +62,9 @@ fn abort_critical_section(pid: Pid, stopped: &Stopped, registers: &mut Registers
 
 /// epoll_wait and sigtimedwait return EINTR after a stop. If no signal is there to explain it, the call is made
 /// again instead.
-fn hide_spurious_eintr(stopped: &Stopped, registers: &mut Registers) -> std::io::Result<()> {
+fn hide_spurious_eintr(pid: Pid, stopped: &Stopped, registers: &mut Registers) -> std::io::Result<()> {
     let Interrupted::SpuriousEintr(number) = registers.interrupted() else { return Ok(()) };
-    let status = proc::Status::read(stopped.tid()).map_err(std::io::Error::other)?;
+    let status = proc::Status::read((pid, stopped.tid())).map_err(std::io::Error::other)?;
     let deliverable = (status.signals.pending | status.signals.shared_pending) & !stopped.blocked()?;
     if deliverable == 0 {
         registers.call_again(number);
@@ -116,7 +116,7 @@ pub(crate) fn collect(
     let stopped = &mut thread.stopped;
     let tid = stopped.tid();
     let name = || format!("cannot ask for the state of {}", thread_name(pid, tid));
-    let status = proc::Status::read(tid).context_proc()?;
+    let status = proc::Status::read((pid, tid)).context_proc()?;
     let (robust_list, robust_list_len) = task::robust_list(tid).context(name)?;
     let mut record = ThreadV1 {
         tid: status.ns_pids.last().copied().unwrap_or(tid.0),

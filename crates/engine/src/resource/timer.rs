@@ -42,13 +42,13 @@ pub(crate) fn collect_posix(remote: &mut Remote<'_>, timers: &Timers) -> io::Res
         remote.must(libc::SYS_timer_gettime, [timer.id as u64, out, 0, 0, 0, 0])?;
         let words = words(remote.get::<32>(0)?);
         let (notify, thread) = match timer.notify {
-            proc::Notify::Signal { pid: _ } => (libc::SIGEV_SIGNAL, 0),
-            proc::Notify::Thread { tid } => (libc::SIGEV_THREAD_ID, tid),
             proc::Notify::None => (libc::SIGEV_NONE, 0),
+            _ if timer.to_thread => (libc::SIGEV_THREAD_ID, timer.target),
+            _ => (libc::SIGEV_SIGNAL, 0),
         };
         records.push(PosixTimerV1 {
             id: timer.id,
-            clock: timer.clock_id,
+            clock: timer.clock,
             notify,
             signal: timer.signal,
             value: timer.value,
