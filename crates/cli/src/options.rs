@@ -11,7 +11,8 @@ Exit status: that of the program, also its death by a signal, where it ran to it
 75 checkpointed and stopped on request, run again to go on; \
 121 the computation is running already; 122 the folder holds another computation; \
 125 rethaw failed or cannot tell how the program ended; 126 the program cannot be executed; 127 it was not found; \
-3 (checkpoint) the computation holds something that cannot be checkpointed; 1 (verify) damage found; \
+3 (checkpoint) the computation holds something that cannot be checkpointed; 1 (verify) damage found, \
+(doctor) something needed does not work; \
 2 wrong use of the command line.";
 
 /// Checkpoints running Linux computations and restarts them later, with no change to the program and no
@@ -273,7 +274,7 @@ pub struct KillArgs {
 /// `rethaw doctor`
 #[derive(Debug, Clone, Args)]
 pub struct DoctorArgs {
-    /// Folder whose file system is looked at [default: the current one].
+    /// Folder of checkpoints whose file system is looked at [default: ./rethaw-checkpoints].
     pub dir: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
