@@ -132,6 +132,7 @@ pub fn accept_request(stream: &UnixStream) -> std::io::Result<Option<Request>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 

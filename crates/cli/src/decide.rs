@@ -116,6 +116,7 @@ pub fn decide(facts: &Facts) -> Decision {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 

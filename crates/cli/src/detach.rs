@@ -125,6 +125,7 @@ fn report_early_end(child: &mut Child, log: &mut File, log_start: u64) -> ExitCo
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 

@@ -129,6 +129,7 @@ pub fn show_bytes(bytes: u64) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 

@@ -125,7 +125,7 @@ pub struct ComeBackArgs {
     pub map: Vec<(PathBuf, PathBuf)>,
 }
 
-/// `rethaw run`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     #[command(flatten)]
@@ -148,7 +148,7 @@ pub struct RunArgs {
     pub program: ProgramArgs,
 }
 
-/// `rethaw launch`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct LaunchArgs {
     #[command(flatten)]
@@ -162,7 +162,7 @@ pub struct LaunchArgs {
     pub program: ProgramArgs,
 }
 
-/// `rethaw attach`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct AttachArgs {
     #[command(flatten)]
@@ -176,7 +176,7 @@ pub struct AttachArgs {
     pub pid: i32,
 }
 
-/// `rethaw restart`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct RestartArgs {
     #[command(flatten)]
@@ -193,7 +193,7 @@ pub struct RestartArgs {
     pub from: Option<PathBuf>,
 }
 
-/// `rethaw checkpoint`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct CheckpointArgs {
     /// Identity, checkpoint folder or main pid of the computation; not needed when only one runs.
@@ -209,7 +209,7 @@ pub struct CheckpointArgs {
     pub json: bool,
 }
 
-/// `rethaw status`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
     /// Identity, checkpoint folder or main pid of one computation.
@@ -219,7 +219,7 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
-/// `rethaw list`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct ListArgs {
     /// The folder [default: ./rethaw-checkpoints].
@@ -229,7 +229,7 @@ pub struct ListArgs {
     pub json: bool,
 }
 
-/// `rethaw inspect`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct InspectArgs {
     /// An image, or a folder (then its newest checkpoint).
@@ -240,7 +240,7 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
-/// `rethaw verify`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct VerifyArgs {
     /// Images or folders of checkpoints [default: ./rethaw-checkpoints].
@@ -251,7 +251,7 @@ pub struct VerifyArgs {
     pub json: bool,
 }
 
-/// `rethaw prune`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct PruneArgs {
     /// The folder [default: ./rethaw-checkpoints].
@@ -264,14 +264,14 @@ pub struct PruneArgs {
     pub all: bool,
 }
 
-/// `rethaw kill`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct KillArgs {
     /// Identity, checkpoint folder or main pid of the computation; not needed when only one runs.
     pub id: Option<String>,
 }
 
-/// `rethaw doctor`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct DoctorArgs {
     /// Folder of checkpoints whose file system is looked at [default: ./rethaw-checkpoints].
@@ -281,14 +281,14 @@ pub struct DoctorArgs {
     pub json: bool,
 }
 
-/// `rethaw completions`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct CompletionsArgs {
     /// The shell.
     pub shell: clap_complete::Shell,
 }
 
-/// `rethaw man`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct ManArgs {
     /// Folder to write to; without one, the page of `rethaw` goes to stdout.
@@ -362,6 +362,7 @@ fn parse_map(text: &str) -> Result<(PathBuf, PathBuf), String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
     use clap::CommandFactory;

@@ -105,6 +105,7 @@ pub fn resident_bytes(pid: i32) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 

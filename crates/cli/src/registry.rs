@@ -122,10 +122,18 @@ pub fn all() -> Vec<Found> {
     found
 }
 
-/// The computation that `wanted` names (identity or its beginning, checkpoint folder, pid), or the only one.
+/// The computation that `wanted` names (identity or its beginning, checkpoint folder, pid); without a name the
+/// only one, or that of the default folder here.
 pub fn find(wanted: Option<&str>) -> Result<Found> {
     let all = all();
     let Some(wanted) = wanted else {
+        let folder = std::fs::canonicalize(crate::start::checkpoint_folder(None)).ok();
+        if let Some(here) = all
+            .iter()
+            .find(|one| Some(&one.entry.checkpoints) == folder.as_ref())
+        {
+            return Ok(here.clone());
+        }
         return only(
             all,
             "no computation runs under rethaw",
@@ -218,6 +226,7 @@ fn is_safe(folder: &Path) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
@@ -250,7 +259,8 @@ mod tests {
     #[test]
     fn a_folder_of_others_is_not_used() {
         let folder = tempfile::tempdir().expect("a folder");
-        let set_mode = |mode| rustix::fs::chmod(folder.path(), rustix::fs::Mode::from_raw_mode(mode)).expect("chmod");
+        let set_mode =
+            |mode| rustix::fs::chmod(folder.path(), rustix::fs::Mode::from_raw_mode(mode)).expect("chmod");
         set_mode(0o700);
         assert!(is_safe(folder.path()));
         set_mode(0o755);

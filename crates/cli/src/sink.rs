@@ -150,6 +150,7 @@ impl OwnedFolder {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 

@@ -223,6 +223,7 @@ fn read_up_to_a_pipe(pipe: Option<impl Read>) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 

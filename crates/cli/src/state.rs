@@ -1,8 +1,8 @@
 //! What DIR/state.json remembers of a computation between two lives of rethaw.
 
-use rethaw_engine::launcher::Inherited;
 use crate::failure::{Context, Result};
 use crate::place::Seen;
+use rethaw_engine::launcher::Inherited;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::io::Write;
@@ -229,10 +229,14 @@ fn random_id() -> Result<String> {
 
 /// Descriptors that a program has from its launcher, as they are recorded: (number, device, inode).
 pub fn recorded(inherited: Vec<Inherited>) -> Vec<(i32, u64, u64)> {
-    inherited.into_iter().map(|file| (file.fd, file.dev, file.ino)).collect()
+    inherited
+        .into_iter()
+        .map(|file| (file.fd, file.dev, file.ino))
+        .collect()
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 

@@ -29,17 +29,31 @@ pub fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
     } else {
         message::print(&findings.iter().map(show).collect::<String>());
     }
-    Ok(if bad { ExitCode::from(status::BAD) } else { ExitCode::SUCCESS })
+    Ok(if bad {
+        ExitCode::from(status::BAD)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn line(finding: Finding) -> Line {
-    let Finding { name, level, found, consequence } = finding;
+    let Finding {
+        name,
+        level,
+        found,
+        consequence,
+    } = finding;
     let level = match level {
         Level::Ok => "ok",
         Level::Warn => "warn",
         Level::Bad => "bad",
     };
-    Line { name, level, found, consequence }
+    Line {
+        name,
+        level,
+        found,
+        consequence,
+    }
 }
 
 fn show(finding: &Finding) -> String {
@@ -48,12 +62,18 @@ fn show(finding: &Finding) -> String {
         Level::Warn => "note",
         Level::Bad => "BAD ",
     };
-    format!("{mark}  {}: {}\n      {}\n", finding.name, finding.found, finding.consequence)
+    format!(
+        "{mark}  {}: {}\n      {}\n",
+        finding.name, finding.found, finding.consequence
+    )
 }
 
 fn batch_system() -> Finding {
     let (found, consequence) = match slurm::Job::current().map(|job| (job.seconds_left(), job)) {
-        None => ("not in a Slurm job".to_string(), "checkpoints are taken at the interval alone"),
+        None => (
+            "not in a Slurm job".to_string(),
+            "checkpoints are taken at the interval alone",
+        ),
         Some((Some(left), job)) => (
             format!("Slurm job {}, which ends in {left} s", job.id),
             "a last checkpoint is taken early enough before the end",
@@ -63,5 +83,10 @@ fn batch_system() -> Finding {
             "checkpoints are taken at the interval alone",
         ),
     };
-    Finding { name: "batch system", level: Level::Ok, found, consequence: consequence.to_string() }
+    Finding {
+        name: "batch system",
+        level: Level::Ok,
+        found,
+        consequence: consequence.to_string(),
+    }
 }

@@ -212,9 +212,10 @@ fn look_at_description(description: &DescriptionV1, processes: &[ProcessV1]) -> 
     let (kind, what) = match &description.kind {
         Some(DescriptionKind::Launcher(number)) => {
             let names = ["stdin", "stdout", "stderr"];
+            let name = names.get(*number as usize).map(|name| (*name).to_string());
             (
                 "launcher's",
-                names.get(*number as usize).unwrap_or(&"?").to_string(),
+                name.unwrap_or_else(|| format!("descriptor {number}")),
             )
         }
         Some(DescriptionKind::Regular(file)) => ("file", path_and_offset(file)),

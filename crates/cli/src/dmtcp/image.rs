@@ -48,6 +48,11 @@ impl DmtcpImage {
         }
     }
 
+    /// The interval with which the restart script restarts.
+    pub fn set_interval(&mut self, seconds: f64) {
+        self.interval_seconds = seconds;
+    }
+
     /// Its path, absolute.
     pub fn path(&self) -> &Path {
         &self.path
@@ -85,6 +90,7 @@ impl DmtcpImage {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 

@@ -42,7 +42,6 @@ pub struct CoordinatorArgs {
     pub coord_logfile: Option<PathBuf>,
 }
 
-/// `dmtcp_launch`
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "dmtcp_launch",
@@ -164,7 +163,6 @@ impl IgnoredLaunchArgs {
     }
 }
 
-/// `dmtcp_restart`
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "dmtcp_restart",
@@ -226,7 +224,7 @@ impl Restart {
     }
 }
 
-/// `dmtcp_command`, after [`canonical`] has put its command into the form of an option.
+// After `canonical` has put its command into the form of an option.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "dmtcp_command",
@@ -333,7 +331,6 @@ fn command_word(word: &str) -> Option<(&'static str, &str)> {
     Some((command, ""))
 }
 
-/// `dmtcp_coordinator`
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "dmtcp_coordinator",
@@ -395,6 +392,7 @@ pub struct Coordinator {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
     use clap::CommandFactory;

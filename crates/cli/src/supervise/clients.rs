@@ -7,6 +7,7 @@ use crate::control::{Reply, Request, Status, accept_request, send};
 use crate::duration::Interval;
 use crate::failure::{Failure, status};
 use crate::message;
+use crate::sink::Sink;
 use crate::state::LastCheckpoint;
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
@@ -62,6 +63,9 @@ impl Supervisor {
         self.settings.interval = Interval::from_seconds(seconds);
         self.schedule.interval = self.settings.interval;
         self.state.interval_seconds = self.settings.interval.seconds();
+        if let Sink::Dmtcp(image) = &mut self.sink {
+            image.set_interval(self.state.interval_seconds);
+        }
         self.remember();
         if let Some(registration) = &mut self.registration
             && let Err(failure) = registration.set_interval(self.state.interval_seconds)

@@ -68,6 +68,7 @@ fn die_by(signal: i32) -> ExitCode {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 

@@ -144,7 +144,12 @@ impl Supervisor {
                 .map(|word| word.bytes().to_vec())
                 .collect(),
             start_folder: self.state.start_folder.bytes().to_vec(),
-            launcher: self.state.launcher.iter().map(|&(fd, dev, ino)| Inherited { fd, dev, ino }).collect(),
+            launcher: self
+                .state
+                .launcher
+                .iter()
+                .map(|&(fd, dev, ino)| Inherited { fd, dev, ino })
+                .collect(),
             pause_method: self.settings.pause_method,
             compression: self.settings.compression,
             stop,

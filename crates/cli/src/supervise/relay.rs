@@ -69,6 +69,7 @@ pub fn action(received: Received, circumstances: Circumstances<'_>) -> Action {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
     const SI_KERNEL: i32 = 0x80;

@@ -67,6 +67,7 @@ pub fn estimate(longest: Option<Duration>, resident_bytes: u64) -> Duration {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
