@@ -74,10 +74,10 @@ pub fn is_stopped(pid: i32) -> bool {
     parse_stat(&stat).is_some_and(|stat| stat.state == 'T')
 }
 
-/// Process group of a process.
-pub fn process_group(pid: i32) -> Option<i32> {
-    let pid = rustix::process::Pid::from_raw(pid)?;
-    Some(rustix::process::getpgid(Some(pid)).ok()?.as_raw_nonzero().get())
+/// Whether a process is in this process's group, so that the terminal signals both.
+pub fn shares_group(pid: i32) -> bool {
+    let group = rustix::process::Pid::from_raw(pid).map(|pid| rustix::process::getpgid(Some(pid)));
+    matches!(group, Some(Ok(group)) if group == rustix::process::getpgrp())
 }
 
 struct Stat {
@@ -116,6 +116,12 @@ mod tests {
         assert_eq!(stat, Some(('S', 777)));
         assert!(parse_stat("42 (a) S 1").is_none());
         assert!(parse_stat("").is_none());
+    }
+
+    #[test]
+    fn a_group_is_shared_with_oneself() {
+        assert!(shares_group(rustix::process::getpid().as_raw_nonzero().get()));
+        assert!(!shares_group(0));
     }
 
     #[test]

@@ -226,7 +226,7 @@ impl Supervisor {
         let circumstances = Circumstances {
             checkpoint_on: self.settings.checkpoint_on,
             stop_on: self.settings.stop_on,
-            shares_group: place::process_group(self.tree.main()) == place::process_group(0),
+            shares_group: place::shares_group(self.tree.main()),
             processes: &self.tree.processes().unwrap_or_default(),
         };
         relay::action(received, circumstances)
