@@ -1,0 +1,104 @@
+//! Every program of tests/programs under every variant of checkpoint and restart.
+#![forbid(unsafe_code)]
+
+use rethaw_harness::{Outcome, ensure_equal, programs};
+
+macro_rules! programs {
+    ($($name:ident)*) => {
+        const LISTED: &[&str] = &[$(stringify!($name)),*];
+        $(mod $name {
+            use rethaw_harness::{Outcome, matrix::{Variant, run}};
+
+            #[test]
+            fn passes_alone() -> Outcome {
+                run(stringify!($name), Variant::Alone)
+            }
+            #[test]
+            fn notices_damage() -> Outcome {
+                run(stringify!($name), Variant::Damaged)
+            }
+            #[test]
+            fn stopped_and_restarted() -> Outcome {
+                run(stringify!($name), Variant::Stopped)
+            }
+            #[test]
+            fn stopped_and_restarted_twice() -> Outcome {
+                run(stringify!($name), Variant::Twice)
+            }
+            #[test]
+            fn checkpointed_and_continued() -> Outcome {
+                run(stringify!($name), Variant::Continued)
+            }
+            #[test]
+            fn killed_and_restarted() -> Outcome {
+                run(stringify!($name), Variant::Killed)
+            }
+            #[test]
+            fn isolated() -> Outcome {
+                run(stringify!($name), Variant::Isolated)
+            }
+            #[test]
+            fn compressed() -> Outcome {
+                run(stringify!($name), Variant::Compressed)
+            }
+            #[test]
+            fn paused() -> Outcome {
+                run(stringify!($name), Variant::Paused)
+            }
+        })*
+    };
+}
+
+programs! {
+    file_mapping_deleted
+    file_mapping_library
+    file_mapping_private
+    file_mapping_shared
+    generated_code
+    guard_pages
+    heap
+    huge_pages_reserved
+    huge_pages_transparent
+    madvise_dontneed
+    madvise_flags
+    memory_anonymous
+    memory_changing
+    memory_file
+    memory_growing_down
+    memory_locked
+    memory_locked_future
+    memory_many_mappings
+    memory_protection_keys
+    memory_sparse
+    registers_amx
+    registers_avx512
+    registers_general
+    registers_in_system_call
+    registers_vector
+    signal_alternate_stack
+    signal_handlers
+    signal_masks
+    signal_on_alternate_stack
+    signal_pending
+    signal_pending_thread
+    sleep_absolute
+    sleep_relative
+    stack_below_pointer
+    stack_coroutines
+    stack_growing
+    thread_local_storage
+    wait_descriptor
+    wait_for_signal
+    wait_futex
+    wait_futex_timeout
+    wait_lock
+    wait_poll_timeout
+}
+
+#[test]
+fn every_program_is_listed() -> Outcome {
+    let mut listed: Vec<&str> = LISTED.to_vec();
+    listed.sort_unstable();
+    ensure_equal!(programs::self_checking()?, listed, "programs in tests/programs");
+    Ok(())
+}
