@@ -50,10 +50,22 @@ macro_rules! programs {
 }
 
 programs! {
+    clock_continues
+    clock_vdso
+    epoll
+    epoll_closed_number
+    eventfd
+    file_appended
+    file_devices
+    file_folder
+    file_locks
     file_mapping_deleted
     file_mapping_library
     file_mapping_private
     file_mapping_shared
+    file_offset
+    file_shared_description
+    file_unlinked
     generated_code
     guard_pages
     heap
@@ -70,6 +82,16 @@ programs! {
     memory_many_mappings
     memory_protection_keys
     memory_sparse
+    pipe_in_flight
+    process_controls
+    process_controls_default
+    process_folder
+    process_ids
+    process_limits
+    process_names
+    process_oom_score
+    process_personality
+    process_scheduling
     registers_amx
     registers_avx512
     registers_general
@@ -81,12 +103,24 @@ programs! {
     signal_on_alternate_stack
     signal_pending
     signal_pending_thread
+    signalfd
     sleep_absolute
     sleep_relative
+    socket_pair
     stack_below_pointer
     stack_coroutines
     stack_growing
+    stdio
+    thread_join
     thread_local_storage
+    thread_robust_mutex
+    thread_rseq
+    threads_many
+    timer_descriptor
+    timer_interval
+    timer_interval_cpu
+    timer_posix
+    timer_posix_running
     wait_descriptor
     wait_for_signal
     wait_futex
