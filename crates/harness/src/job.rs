@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus};
+use std::process::{Child, ChildStdin, ExitStatus};
 use std::time::Duration;
 
 /// A running command.
@@ -34,6 +34,11 @@ impl Job {
     /// Its number.
     pub fn pid(&self) -> i32 {
         self.child.id() as i32
+    }
+
+    /// Name of its output files.
+    pub fn label(&self) -> &str {
+        &self.label
     }
 
     /// What it wrote to stdout so far.
@@ -69,6 +74,14 @@ impl Job {
             out: self.out(),
             err: self.err(),
         })
+    }
+
+    /// Its stdin, where the command was started with a pipe for it.
+    pub fn take_stdin(&mut self) -> Result<ChildStdin> {
+        self.child
+            .stdin
+            .take()
+            .ok_or_else(|| Failure::new(format!("`{}` has no pipe as stdin", self.label)))
     }
 
     /// Sends it a signal.

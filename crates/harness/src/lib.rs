@@ -8,13 +8,17 @@
 //! | `RETHAW_TEST_BIN` | the `rethaw` to test; default: the one beside the test binary in `target` |
 //! | `RETHAW_TEST_PROGRAMS` | folder of the compiled test programs; default `target/test-programs` |
 //! | `RETHAW_TEST_WORK` | where cases put their folders; default `target/test-work` |
+//! | `RETHAW_TEST_VENV` | a Python environment with pip's NumPy; default `target/test-venv` |
 //! | `RETHAW_TEST_KEEP` | keep the folders of passed tests as well |
 //! | `RETHAW_TEST_KILLS` | kills of the random-kill tests |
 //! | `RETHAW_TEST_SEED` | seed of everything random |
 #![forbid(unsafe_code)]
 
 mod case;
+mod commands;
+mod counter;
 mod failure;
+pub mod interrupted;
 mod job;
 pub mod matrix;
 pub mod places;
@@ -23,6 +27,8 @@ pub mod programs;
 mod random;
 
 pub use case::{Case, case};
+pub use commands::{STOPPED, Status};
+pub use counter::Counter;
 pub use failure::{Failure, Outcome, Result};
 pub use job::{Finished, Job};
 pub use random::Random;

@@ -1,10 +1,9 @@
 //! The self-checking programs, each under every way of checkpoint and restart.
 
-use crate::{Case, Failure, Finished, Job, Outcome, PATIENCE, Result, case, ensure, programs, wait_for};
-use std::ffi::OsString;
+use crate::{Case, Failure, Job, Outcome, PATIENCE, Result, case, ensure, programs, wait_for};
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What happens to a program between its `ready` and its `go`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,22 +114,22 @@ impl<'a> Trial<'a> {
         };
         match variant {
             Variant::Continued => {
-                self.checkpoint(&[])?;
-                self.checkpoint(&[])?;
+                self.case.checkpoint(&[])?;
+                self.case.checkpoint(&[])?;
             }
             Variant::Killed | Variant::Paused => {
-                self.checkpoint(&[])?;
+                self.case.checkpoint(&[])?;
                 std::thread::sleep(Duration::from_millis(100));
                 self.case.kill_all()?;
                 job.wait(PATIENCE)?;
-                job = self.restart()?;
+                job = self.case.restart(&[])?;
             }
             _ => {
                 for _ in 0..if variant == Variant::Twice { 2 } else { 1 } {
-                    self.checkpoint(&["--stop"])?;
+                    self.case.checkpoint(&["--stop"])?;
                     job.wait(PATIENCE)?;
                     self.case.ensure_nothing_runs()?;
-                    job = self.restart()?;
+                    job = self.case.restart(&[])?;
                 }
             }
         }
@@ -138,34 +137,10 @@ impl<'a> Trial<'a> {
     }
 
     fn launch(&self, variant: Variant) -> Result<Job> {
-        let mut arguments = vec![
-            OsString::from("launch"),
-            "--dir".into(),
-            self.case.checkpoints().into(),
-        ];
-        arguments.extend(variant.options().iter().map(OsString::from));
-        arguments.extend(["--".into(), self.binary.clone().into(), self.base.clone().into()]);
-        self.case.start("launch", self.case.rethaw(arguments)?)
-    }
-
-    /// Takes a checkpoint. Right after a restart the computation may not be there yet, so it asks again for a while.
-    fn checkpoint(&self, options: &[&str]) -> Result<Finished> {
-        let begin = Instant::now();
-        loop {
-            let mut command = self.case.rethaw(["checkpoint"])?;
-            command.arg(self.case.checkpoints()).args(options);
-            let finished = self.case.run("checkpoint", command)?;
-            if finished.status.success() || begin.elapsed() > Duration::from_secs(5) {
-                return finished.success();
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    fn restart(&self) -> Result<Job> {
-        let mut command = self.case.rethaw(["restart"])?;
-        command.arg(self.case.checkpoints());
-        self.case.start("restart", command)
+        self.case.launch(
+            variant.options(),
+            &[self.binary.as_os_str(), self.base.as_os_str()],
+        )
     }
 
     /// Waits until the program says that it is set up.

@@ -51,6 +51,11 @@ pub fn programs() -> Result<PathBuf> {
     from_environment("RETHAW_TEST_PROGRAMS", "test-programs")
 }
 
+/// A Python environment with the NumPy of pip.
+pub fn venv() -> Result<PathBuf> {
+    from_environment("RETHAW_TEST_VENV", "test-venv")
+}
+
 /// Folder under which every test has one of its own.
 pub fn work() -> Result<PathBuf> {
     let path = from_environment("RETHAW_TEST_WORK", "test-work")?;

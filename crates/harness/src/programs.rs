@@ -114,6 +114,7 @@ fn recipe(name: &str) -> Recipe {
         "threads-musl" => one("threads.c", "musl-gcc", &["-O2", "-static", "-pthread", "SOURCE"]),
         "goroutines" => one("goroutines.go", "go", &["build"]),
         "rust-threads" => one("threads.rs", "rustc", &["-O", "--edition=2024"]),
+        "counter" => one("counter.c", "gcc", &["-O2", "SOURCE"]),
         "cpu-loops" => one("loops.c", "gcc", &["-O2", "SOURCE"]),
         _ => Recipe {
             sources: vec![
