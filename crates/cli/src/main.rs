@@ -1,4 +1,61 @@
 //! `rethaw`: checkpoints running Linux computations and restarts them later.
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod command;
+mod control;
+mod decide;
+mod detach;
+mod dmtcp;
+mod duration;
+mod failure;
+mod message;
+mod options;
+mod place;
+mod registry;
+mod sink;
+mod slurm;
+mod start;
+mod state;
+mod supervise;
+
+use clap::Parser;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    if words.get(1).is_some_and(|word| word == rethaw_engine::init::SUBCOMMAND) {
+        // The init of a computation's namespaces: before anything that could start a thread.
+        return ExitCode::from(rethaw_engine::init::main(&words[2..]) as u8);
+    }
+    let result = match dmtcp::Name::of(&words) {
+        Some((name, words)) => dmtcp::execute(name, words),
+        None => rethaw(words),
+    };
+    result.unwrap_or_else(|failure| {
+        message::fail(&failure);
+        ExitCode::from(failure.status())
+    })
+}
+
+fn rethaw(words: Vec<OsString>) -> failure::Result<ExitCode> {
+    match options::Cli::try_parse_from(words) {
+        Ok(cli) => {
+            message::set_quiet(cli.quiet);
+            command::execute(cli.command)
+        }
+        Err(answer) => Ok(explain(&answer)),
+    }
+}
+
+/// Help, version, or what is wrong with the command line. Nobody reading it is no error.
+fn explain(answer: &clap::Error) -> ExitCode {
+    let _ = answer.print();
+    ExitCode::from(if answer.use_stderr() { failure::status::USAGE } else { 0 })
+}
+
+/// File name of a path, for people.
+fn base_name(path: &OsString) -> String {
+    Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned()
+}

@@ -1,9 +1,19 @@
 //! Checkpoint: freeze → collect → snapshot → resume → write.
 
+mod collect;
+pub(crate) mod freeze;
+mod snapshot;
+mod write;
+
+use crate::error::Error;
 use crate::{Result, tree::Tree};
-use rethaw_image::Identity;
+use collect::{Collected, collect};
+use freeze::{Frozen, freeze};
+use rethaw_image::{Identity, ImageWriter};
+use snapshot::Copy;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use write::PageCopier;
 
 /// How memory is made stable while it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,10 +49,17 @@ pub struct Options {
 }
 
 /// A checkpoint whose program runs again (unless it is to be stopped) and whose pages are being written.
-#[derive(Debug)]
 pub struct Snapshot {
-    /// How long the threads stood still.
+    /// How long the threads stood still; until now, when the program is to be stopped.
     pub pause: Duration,
+    /// How memory was made stable.
+    pub method: PauseMethod,
+    writer: Option<ImageWriter>,
+    collected: Collected,
+    /// Still frozen: without copy-on-write children, or to be stopped.
+    frozen: Option<Frozen>,
+    stop: bool,
+    written: bool,
 }
 
 /// Progress of a write: bytes done, bytes in all. Called from the writing thread.
@@ -53,25 +70,86 @@ pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 pub struct Written {
     /// Size of the image in bytes.
     pub bytes: u64,
-    /// Memory saved in bytes before compression.
+    /// Memory saved in bytes before compression, zero pages included.
     pub memory: u64,
 }
 
 /// Freezes `tree`, collects its state, makes its memory stable and lets it run again (not with
 /// [`Options::stop`]). On error every thread runs again with what it had, and `image` does not exist.
-pub fn begin(_tree: &mut Tree, _options: &Options, _image: &Path) -> Result<Snapshot> {
-    Err(crate::Error::Ended)
+pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapshot> {
+    let mut writer = ImageWriter::create(image, &options.identity, options.compression)?;
+    let start = Instant::now();
+    let mut frozen = freeze(tree, options.freeze_timeout)?;
+    let copy = !options.stop && options.pause_method != PauseMethod::Stop;
+    let mut collected = match collect(tree, &mut frozen, options, copy) {
+        // No memory or no process slot for the copies: the program waits instead.
+        Err(Error::Os { source, .. }) if copy && no_room(&source) => collect(tree, &mut frozen, options, false)?,
+        outcome => outcome?,
+    };
+    let copied = !collected.copies.is_empty();
+    if copied {
+        copy_in_pause(&mut writer, &collected)?;
+        tree.snapshots.extend(collected.copies.values().map(Copy::pid));
+    }
+    let frozen = if copied { resume(frozen) } else { Some(frozen) };
+    let pause = start.elapsed();
+    collected.computation.pause_ns = pause.as_nanos() as u64;
+    let method = if copied { PauseMethod::Fork } else { PauseMethod::Stop };
+    Ok(Snapshot { pause, method, writer: Some(writer), collected, frozen, stop: options.stop, written: false })
+}
+
+fn no_room(error: &std::io::Error) -> bool {
+    [Some(libc::ENOMEM), Some(libc::EAGAIN)].contains(&error.raw_os_error())
+}
+
+fn resume(frozen: Frozen) -> Option<Frozen> {
+    drop(frozen);
+    None
+}
+
+/// What does not come along into a copy-on-write child.
+fn copy_in_pause(writer: &mut ImageWriter, collected: &Collected) -> Result<()> {
+    let mut copier = PageCopier::new(writer, 0, &|_, _| {});
+    collected.objects.iter().try_for_each(|object| copier.object(object))?;
+    collected.pages.iter().try_for_each(|(pid, ranges)| copier.process(*pid, ranges, |range| range.in_pause))
 }
 
 impl Snapshot {
     /// Writes the pages and makes the image durable under its final name. May run on another thread.
     /// On error nothing is left of the image.
-    pub fn write(&mut self, _progress: Progress<'_>) -> Result<Written> {
-        Err(crate::Error::Ended)
+    pub fn write(&mut self, progress: Progress<'_>) -> Result<Written> {
+        let Some(mut writer) = self.writer.take() else { return Err(Error::Ended) };
+        let collected = &self.collected;
+        let total = collected.pages.iter().flat_map(|(_, ranges)| ranges).map(|range| range.end - range.start).sum();
+        let mut copier = PageCopier::new(&mut writer, total, progress);
+        for (pid, ranges) in &collected.pages {
+            match collected.copies.get(pid) {
+                Some(copy) => copier.process(copy.pid(), ranges, |range| !range.in_pause)?,
+                None => copier.process(*pid, ranges, |_| true)?,
+            }
+        }
+        if collected.copies.is_empty() {
+            collected.objects.iter().try_for_each(|object| copier.object(object))?;
+        }
+        write::records(&mut writer, collected)?;
+        write::sync_files(collected)?;
+        let summary = writer.finish()?;
+        self.written = true;
+        Ok(Written { bytes: summary.bytes, memory: summary.memory_pages * rethaw_image::PAGE as u64 })
     }
+
     /// Ends the snapshot on the agent's thread after `write`, successful or not. With [`Options::stop`]
     /// and success, the computation is ended; on failure it runs again.
-    pub fn finish(self, _tree: &mut Tree) -> Result<()> {
+    pub fn finish(self, tree: &mut Tree) -> Result<()> {
+        for (_, copy) in self.collected.copies {
+            let pid = copy.pid();
+            copy.end();
+            tree.snapshots.remove(&pid);
+        }
+        if self.stop && self.written {
+            tree.kill()?;
+        }
+        drop(self.frozen);
         Ok(())
     }
 }

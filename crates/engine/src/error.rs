@@ -37,6 +37,20 @@ pub enum Error {
     /// The image is damaged or unreadable.
     #[error("{0}")]
     Image(#[from] rethaw_image::Error),
+    /// There is no such process.
+    #[error("there is no process {pid}")]
+    NoProcess {
+        /// The process.
+        pid: i32,
+    },
+    /// Only one program at a time can trace a process (ptrace(2)).
+    #[error("process {pid} is traced by process {tracer} (a debugger or strace); end that first")]
+    Traced {
+        /// The process.
+        pid: i32,
+        /// Who traces it.
+        tracer: i32,
+    },
     /// The computation ended meanwhile.
     #[error("the computation has ended")]
     Ended,

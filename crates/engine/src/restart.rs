@@ -1,6 +1,20 @@
 //! Restart: plan → rebuild → resume.
 
+mod check;
+mod passage;
+mod plan;
+mod rebuild;
+mod stub;
+
+use crate::checkpoint::Progress;
+use crate::init::{Init, Request};
+use crate::resource::file;
 use crate::{Result, tree::Tree};
+pub(crate) use passage::Passage;
+pub(crate) use plan::{Plan, damaged};
+use rebuild::Rebuilt;
+use rethaw_image::ImageReader;
+pub(crate) use stub::Stub;
 use std::path::{Path, PathBuf};
 
 /// What to do with files that the program had open for writing.
@@ -24,6 +38,23 @@ pub struct Options {
     pub map: Vec<(PathBuf, PathBuf)>,
 }
 
+/// Where paths of the image are now.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Places(Vec<(PathBuf, PathBuf)>);
+
+impl Places {
+    /// The path under which `old` is found now: the longest matching prefix is replaced.
+    pub fn path(&self, old: &[u8]) -> PathBuf {
+        let old = file::path_of(old);
+        let fitting = self.0.iter().filter(|(from, _)| old.starts_with(from));
+        let best = fitting.max_by_key(|(from, _)| from.as_os_str().len());
+        match best.and_then(|(from, to)| Some(to.join(old.strip_prefix(from).ok()?))) {
+            Some(new) => new,
+            None => old,
+        }
+    }
+}
+
 /// What the user should know of a restart.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -31,8 +62,22 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
-/// Rebuilds the computation of `image` and lets it run. On error nothing runs.
+/// Rebuilds the computation of `image` and lets it run. On error nothing runs, and no file was changed.
 /// `progress` is told bytes done and bytes in all.
-pub fn restart(_image: &Path, _options: &Options, _progress: crate::checkpoint::Progress<'_>) -> Result<(Tree, Report)> {
-    Err(crate::Error::Ended)
+pub fn restart(image: &Path, options: &Options, progress: Progress<'_>) -> Result<(Tree, Report)> {
+    let reader = ImageReader::open(image)?;
+    let plan = Plan::read(&reader, options)?;
+    let mut warnings = check::machine(&plan)?;
+    let rewinds = check::files(&plan, options)?;
+    let init = Init::start(Request { foothold: plan.foothold, clocks: Some(plan.clocks()) })?;
+    warnings.extend(init.warnings.iter().cloned());
+    let rebuilt = Rebuilt::build(&plan, &reader, &init, progress, &mut warnings)?;
+    for rewind in &rewinds {
+        warnings.push(file::rewind(rewind)?);
+    }
+    init.go(plan.computation.main_pid)?;
+    let main = rebuilt.resume(&plan)?;
+    warnings.sort();
+    warnings.dedup();
+    Ok((Tree::rebuilt(main, init)?, Report { warnings }))
 }

@@ -1,17 +1,48 @@
 //! The processes of a computation, seen from the agent.
 
-use crate::Result;
-use std::os::fd::OwnedFd;
+use crate::error::Context;
+use crate::init::{Init, Request};
+use crate::{Error, Result};
+use rethaw_sys::namespace::ClockOffsets;
+use rethaw_sys::proc::{self, Pid, Tid};
+use rethaw_sys::task;
+use std::collections::{BTreeSet, HashMap};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// A computation that runs on this node under this agent.
 ///
-/// All methods must be called from the thread that created it: ptrace requests are bound to a thread.
+/// All methods must be called from the thread that made it: ptrace requests are bound to a thread.
 #[derive(Debug)]
 pub struct Tree {
-    /// Main process, as seen from this process.
-    pub main: i32,
-    /// pid 1 of the computation's namespaces, as seen from this process; none for a native launch.
-    pub init: Option<i32>,
+    main: Pid,
+    pidfd: OwnedFd,
+    init: Option<Init>,
+    origin: Origin,
+    ended: Option<Ended>,
+    /// Processes of ours among the computation's: copy-on-write children that are still being written.
+    pub(crate) snapshots: BTreeSet<Pid>,
+    /// Timed calls in which threads were interrupted by earlier checkpoints: from then on the kernel shows
+    /// restart_syscall(2) instead of the call's own number.
+    pub(crate) interrupted: HashMap<Tid, InterruptedBefore>,
+}
+
+/// What is remembered of an interrupted call from one checkpoint to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InterruptedBefore {
+    pub number: u64,
+    pub ip: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// Our child: every child of this process belongs to the computation.
+    Launched,
+    /// Somebody else's child.
+    Attached,
+    /// In namespaces that this agent made.
+    Isolated,
 }
 
 /// How the main process ended.
@@ -25,37 +56,193 @@ pub enum Ended {
     Unknown,
 }
 
+impl Ended {
+    /// From a raw wait status.
+    fn from_status(status: i32) -> Ended {
+        if libc::WIFSIGNALED(status) {
+            Ended::Signalled(libc::WTERMSIG(status))
+        } else {
+            Ended::Exited(libc::WEXITSTATUS(status))
+        }
+    }
+}
+
 impl Tree {
-    /// Starts `command` as the shell would, in the caller's session and process group.
-    pub fn launch(_command: std::process::Command) -> Result<Tree> {
-        Err(crate::Error::Ended)
+    fn new(main: Pid, init: Option<Init>, origin: Origin) -> Result<Tree> {
+        let pidfd = task::pidfd_open(main).context(|| format!("cannot watch process {main}"))?;
+        Ok(Tree {
+            main,
+            pidfd,
+            init,
+            origin,
+            ended: None,
+            snapshots: BTreeSet::new(),
+            interrupted: HashMap::new(),
+        })
     }
-    /// Starts `command` in namespaces of its own.
-    pub fn launch_isolated(_command: std::process::Command) -> Result<Tree> {
-        Err(crate::Error::Ended)
+
+    /// Starts `command` as the shell would, in the caller's session and process group, without namespaces.
+    pub fn launch(mut command: Command) -> Result<Tree> {
+        task::become_subreaper().context(|| "cannot become the reaper of orphans".to_owned())?;
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command.spawn().context(|| format!("cannot execute {name}"))?;
+        Tree::new(Pid(child.id().cast_signed()), None, Origin::Launched)
     }
+
+    /// Starts `command` in namespaces of its own: small pids, private System V IPC, and everything ends with
+    /// the init.
+    pub fn launch_isolated(command: Command) -> Result<Tree> {
+        task::become_subreaper().context(|| "cannot become the reaper of orphans".to_owned())?;
+        let request = Request { foothold: 0x10_0000_0000, clocks: Some(ClockOffsets::default()) };
+        let (init, main) = Init::launch(request, &command)?;
+        Tree::new(main, Some(init), Origin::Isolated)
+    }
+
     /// Takes a running process and its descendants under protection.
-    pub fn attach(_pid: i32) -> Result<Tree> {
-        Err(crate::Error::Ended)
+    ///
+    /// # Errors
+    /// When it does not exist, belongs to another user, or is traced by another program.
+    pub fn attach(pid: i32) -> Result<Tree> {
+        let main = Pid(pid);
+        let status = proc::Status::read(main).map_err(|_| Error::NoProcess { pid })?;
+        if status.tracer != 0 {
+            return Err(Error::Traced { pid, tracer: status.tracer });
+        }
+        task::become_subreaper().context(|| "cannot become the reaper of orphans".to_owned())?;
+        Tree::new(main, None, Origin::Attached)
     }
+
+    /// A computation that was just rebuilt in `init`'s namespaces.
+    pub(crate) fn rebuilt(main: Pid, init: Init) -> Result<Tree> {
+        Tree::new(main, Some(init), Origin::Isolated)
+    }
+
+    /// Main process, as seen from this process.
+    pub fn main(&self) -> i32 {
+        self.main.0
+    }
+
+    /// pid 1 of the computation's namespaces, as seen from this process; none for a native launch.
+    pub fn init(&self) -> Option<i32> {
+        self.init.as_ref().map(|init| init.pid().0)
+    }
+
+    /// Whether the computation has namespaces of its own (also when this agent did not make them).
+    pub fn isolated(&self) -> bool {
+        proc::Status::read(self.main).is_ok_and(|status| status.ns_pids.len() > own_depth())
+    }
+
     /// A pidfd of the main process: readable when it has ended.
     pub fn main_pidfd(&self) -> Result<OwnedFd> {
-        Err(crate::Error::Ended)
+        self.pidfd.try_clone().context(|| "cannot duplicate a descriptor".to_owned())
     }
+
+    /// Notes that a wait for the main process gave its end.
+    pub(crate) fn note_end(&mut self, pid: Pid, status: Option<i32>) {
+        if pid == self.main {
+            self.ended = self.ended.or(status.map(Ended::from_status));
+        }
+    }
+
     /// Reaps what has ended. `Some` once the main process has ended.
     pub fn reap(&mut self) -> Result<Option<Ended>> {
-        Ok(None)
+        self.reap_orphans();
+        if self.ended.is_none() && crate::wait_readable(self.pidfd.as_fd(), Duration::ZERO) {
+            self.ended = Some(self.find_end());
+        }
+        Ok(self.ended)
     }
+
+    /// How the main process ended, from whoever knows: its parent (we or the init), else the kernel.
+    fn find_end(&mut self) -> Ended {
+        let status = match (self.origin, &mut self.init) {
+            (Origin::Launched, _) => task::reap(self.main).ok().flatten(),
+            (_, Some(init)) => init.main_status(),
+            _ => self.exit_status_from_kernel(),
+        };
+        status.map_or(Ended::Unknown, Ended::from_status)
+    }
+
+    /// The kernel tells it once the process's parent has collected it, which may take a moment.
+    fn exit_status_from_kernel(&self) -> Option<i32> {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < deadline {
+            if let Some(status) = task::exit_status(self.pidfd.as_fd()) {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        None
+    }
+
+    /// Orphans of the computation become our children; those that have ended are collected. Their status is
+    /// nobody's business any more.
+    fn reap_orphans(&self) {
+        for child in proc::children(Pid::own()).unwrap_or_default() {
+            let ours = child == self.main || Some(child.0) == self.init();
+            if !ours && proc::Stat::read(child).is_ok_and(|stat| stat.is_zombie()) {
+                let _ = task::reap(child);
+            }
+        }
+    }
+
     /// Living processes of the computation (main process first), as seen from this process.
     pub fn processes(&self) -> Result<Vec<i32>> {
-        Ok(vec![])
+        Ok(self.members()?.into_iter().map(|pid| pid.0).collect())
     }
+
+    /// Living processes, main first, parents before children.
+    pub(crate) fn members(&self) -> Result<Vec<Pid>> {
+        let mut roots = match (&self.init, self.origin) {
+            (Some(init), _) => proc::children(init.pid()).unwrap_or_default(),
+            (None, Origin::Launched) => proc::children(Pid::own()).unwrap_or_default(),
+            (None, _) => vec![self.main],
+        };
+        roots.retain(|pid| !self.snapshots.contains(pid));
+        roots.sort_by_key(|pid| (*pid != self.main, pid.0));
+        let mut members = Vec::new();
+        while let Some(pid) = if roots.is_empty() { None } else { Some(roots.remove(0)) } {
+            let alive = proc::Stat::read(pid).is_ok_and(|stat| !stat.is_zombie());
+            if alive && !members.contains(&pid) {
+                members.push(pid);
+            }
+            let children = proc::children(pid).unwrap_or_default();
+            roots.extend(children.into_iter().filter(|child| !self.snapshots.contains(child)));
+        }
+        Ok(members)
+    }
+
     /// Sends `signal` to the main process.
-    pub fn signal(&self, _signal: i32) -> Result<()> {
-        Ok(())
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        task::kill(self.main, signal).context(|| format!("cannot send signal {signal} to process {}", self.main))
     }
+
     /// Kills (SIGKILL) every process of the computation and waits for their end.
     pub fn kill(&mut self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        if let Some(init) = &self.init {
+            // The kernel ends everything in a pid namespace with its init.
+            let _ = task::kill(init.pid(), libc::SIGKILL);
+        }
+        loop {
+            let members = self.members()?;
+            for pid in &members {
+                let _ = task::kill(*pid, libc::SIGKILL);
+            }
+            self.reap()?;
+            if members.is_empty() || Instant::now() > deadline {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if let Some(init) = &self.init {
+            init.wait_end(deadline);
+        }
         Ok(())
     }
+}
+
+/// How many pid namespaces deep this process is.
+fn own_depth() -> usize {
+    proc::Status::read(Pid::own()).map_or(1, |status| status.ns_pids.len())
 }

@@ -6,10 +6,12 @@
 
 mod computation;
 mod file;
+mod manifest;
 mod memory;
 mod process;
 
 pub use computation::*;
 pub use file::*;
+pub use manifest::*;
 pub use memory::*;
 pub use process::*;

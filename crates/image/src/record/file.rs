@@ -38,7 +38,10 @@ pub struct DescriptionV1 {
     #[prost(message, optional, tag = "3")]
     pub owner: Option<OwnerV1>,
     /// What it is.
-    #[prost(oneof = "DescriptionKind", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21")]
+    #[prost(
+        oneof = "DescriptionKind",
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21"
+    )]
     pub kind: Option<DescriptionKind>,
     /// Locks held through it.
     #[prost(message, repeated, tag = "4")]

@@ -116,7 +116,7 @@ pub struct MappingV1 {
     /// Size of a huge page in bytes for MAP_HUGETLB, else 0.
     #[prost(uint64, tag = "10")]
     pub huge_page: u64,
-    /// Name given by PR_SET_VMA_ANON_NAME, or the kernel's label ([heap], [stack]).
+    /// Name given by PR_SET_VMA_ANON_NAME, or the kernel's label (`[heap]`, `[stack]`).
     #[prost(string, tag = "11")]
     pub label: String,
     /// Protection key.

@@ -1,0 +1,39 @@
+//! `rethaw attach PID`: protects a running process that rethaw did not start.
+
+use super::launch::{make_room, refuse_running};
+use crate::detach::detach;
+use crate::failure::{Failure, Result, status};
+use crate::options::AttachArgs;
+use crate::registry;
+use crate::sink::Sink;
+use crate::start::{Stage, own_folder};
+use crate::state::State;
+use std::process::ExitCode;
+
+/// See the module.
+pub fn attach(args: &AttachArgs) -> Result<ExitCode> {
+    refuse_protected(args.pid)?;
+    if let Some(code) = detach(&args.protect)? {
+        return Ok(code);
+    }
+    let stage = Stage::of(&args.protect)?;
+    let folder = own_folder(&args.protect)?;
+    let known = State::load(&folder.path)
+        .filter(|state| state.main.as_ref().is_some_and(|main| main.pid == args.pid && main.runs_here()));
+    if known.is_none() {
+        refuse_running(&folder)?;
+        make_room(&folder, args.fresh)?;
+    }
+    Ok(stage.attach(args.pid, known, Sink::Folder(folder))?.exit())
+}
+
+fn refuse_protected(pid: i32) -> Result<()> {
+    let holder = registry::all().into_iter().find(|one| one.entry.main.pid == pid && one.is_protected());
+    match holder {
+        Some(one) => Err(Failure::with_status(
+            status::RUNNING,
+            format!("process {pid} is protected already, by process {}", one.entry.supervisor.pid),
+        )),
+        None => Ok(()),
+    }
+}

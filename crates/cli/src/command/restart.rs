@@ -1,0 +1,111 @@
+//! `rethaw restart`: goes on from the newest complete checkpoint, or from a given image.
+
+use super::launch::refuse_running;
+use crate::detach::detach;
+use crate::failure::{Failure, Result};
+use crate::message;
+use crate::options::{ComeBackArgs, ProtectArgs, RestartArgs};
+use crate::sink::{OwnedFolder, Sink};
+use crate::start::{Saved, Stage, checkpoint_folder, rebuild};
+use crate::supervise::Outcome;
+use rethaw_image::{Folder, Generation};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// See the module.
+pub fn restart(args: &RestartArgs) -> Result<ExitCode> {
+    if let Some(code) = detach(&args.protect)? {
+        return Ok(code);
+    }
+    let stage = Stage::of(&args.protect)?;
+    let from = args.from.clone().unwrap_or_else(|| checkpoint_folder(args.protect.dir.as_deref()));
+    let outcome = if from.is_dir() {
+        let candidates = candidates(&Folder::open(&from)?)?;
+        let folder = destination(&args.protect, &from)?;
+        guard(&folder, args.take_over)?;
+        from_newest(stage, folder, candidates, &args.come_back)?
+    } else {
+        let image = Saved::read(&from)?;
+        let folder = destination(&args.protect, &parent(&from))?;
+        guard(&folder, args.take_over)?;
+        stage.restart(&image, &args.come_back, Sink::Folder(folder))?
+    };
+    Ok(outcome.exit())
+}
+
+fn parent(image: &Path) -> PathBuf {
+    match image.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => ".".into(),
+        Some(parent) => parent.to_path_buf(),
+        None => ".".into(),
+    }
+}
+
+fn guard(folder: &OwnedFolder, take_over: bool) -> Result<()> {
+    if take_over { Ok(()) } else { refuse_running(folder) }
+}
+
+/// Where new checkpoints go: `--dir`, else where the old ones are, else (read-only there) the default.
+fn destination(args: &ProtectArgs, from: &Path) -> Result<OwnedFolder> {
+    if args.dir.is_some() {
+        return OwnedFolder::open(&checkpoint_folder(args.dir.as_deref()), args.keep);
+    }
+    if rustix::fs::access(from, rustix::fs::Access::WRITE_OK).is_ok() {
+        return OwnedFolder::open(from, args.keep);
+    }
+    let default = checkpoint_folder(None);
+    message::warn(format!(
+        "{} cannot be written to; new checkpoints go to {}",
+        from.display(),
+        std::path::absolute(&default).unwrap_or(default.clone()).display()
+    ));
+    OwnedFolder::open(&default, args.keep)
+}
+
+/// Complete checkpoints, newest first; damaged ones are named.
+fn candidates(folder: &Folder) -> Result<Vec<Generation>> {
+    let survey = folder.survey()?;
+    for (generation, error) in &survey.damaged {
+        message::warn(format!("checkpoint {generation} is damaged: {error}"));
+    }
+    if survey.complete.is_empty() {
+        let path = folder.path().display();
+        return Err(Failure::said(format!("there is no complete checkpoint in {path}")));
+    }
+    Ok(survey.complete)
+}
+
+/// From the newest checkpoint of the folder itself.
+pub fn restart_newest(stage: Stage, folder: OwnedFolder, come_back: &ComeBackArgs) -> Result<Outcome> {
+    let candidates = candidates(&folder.folder)?;
+    from_newest(stage, folder, candidates, come_back)
+}
+
+/// A damaged image falls back to the checkpoint before it. Any other failure would befall that one too.
+fn from_newest(
+    stage: Stage,
+    folder: OwnedFolder,
+    candidates: Vec<Generation>,
+    come_back: &ComeBackArgs,
+) -> Result<Outcome> {
+    let mut last = None;
+    for candidate in candidates {
+        let rebuilt = open(&candidate).and_then(|image| Ok((rebuild(&image, come_back)?, image)));
+        match rebuilt {
+            Ok((tree, image)) => return stage.go_on(tree, &image, Sink::Folder(folder)),
+            Err(failure) if failure.is_of_image() => {
+                message::warn(format!("checkpoint {} cannot be used: {failure}", candidate.number));
+                last = Some(failure);
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    Err(last.unwrap_or_else(|| Failure::said("there is no usable checkpoint")))
+}
+
+fn open(candidate: &Generation) -> Result<Saved> {
+    let none = || Failure::said(format!("checkpoint {} has no image", candidate.number));
+    let image = candidate.images.first().ok_or_else(none)?;
+    image.open()?;
+    Saved::read(&image.path)
+}

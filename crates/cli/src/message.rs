@@ -1,0 +1,127 @@
+//! What the user reads: time-stamped lines on stderr, output on stdout, progress bars.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+static QUIET: AtomicBool = AtomicBool::new(false);
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Silences [`note`].
+pub fn set_quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+}
+
+/// One time-stamped line, unless the user wants quiet.
+pub fn note(text: impl std::fmt::Display) {
+    if !QUIET.load(Ordering::Relaxed) {
+        line(&format!("rethaw: {} {text}", now()));
+    }
+}
+
+/// One time-stamped line that the user must read.
+pub fn warn(text: impl std::fmt::Display) {
+    line(&format!("rethaw: {} {text}", now()));
+}
+
+/// The sentence with which a command ends in failure.
+pub fn fail(text: impl std::fmt::Display) {
+    line(&format!("rethaw: {text}"));
+}
+
+/// Local time to the second, as 2026-11-22T23:04:12.
+fn now() -> String {
+    jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S").to_string()
+}
+
+/// Local time of a moment in seconds since the epoch.
+pub fn show_time(unix_seconds: i64) -> String {
+    match jiff::Timestamp::from_second(unix_seconds) {
+        Ok(moment) => {
+            moment.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+        }
+        Err(_) => "an unknown time".to_string(),
+    }
+}
+
+/// Seconds since the epoch.
+pub fn unix_seconds() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+/// One write, so that lines of several writers do not mix; a closed stderr is no reason to fail.
+fn line(text: &str) {
+    let write = || {
+        let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+    };
+    match &*lock_bar() {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+/// Output on stdout. A reader that has gone is no error.
+pub fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// JSON on stdout.
+pub fn print_json(value: &impl serde::Serialize) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => print(&(text + "\n")),
+        Err(error) => fail(format!("cannot write JSON: {error}")),
+    }
+}
+
+/// Shows the progress of one long write or read once it has taken a second, when stderr is a terminal.
+pub struct Meter {
+    what: String,
+    started: Instant,
+    wanted: bool,
+}
+
+impl Meter {
+    /// `what` is a short label.
+    pub fn new(what: impl Into<String>) -> Meter {
+        let wanted = std::io::stderr().is_terminal() && !QUIET.load(Ordering::Relaxed);
+        Meter { what: what.into(), started: Instant::now(), wanted }
+    }
+
+    /// Bytes done and bytes in all. From any thread.
+    pub fn set(&self, done: u64, all: u64) {
+        if !self.wanted || self.started.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        let mut bar = lock_bar();
+        let bar = bar.get_or_insert_with(|| new_bar(&self.what));
+        bar.set_length(all);
+        bar.set_position(done);
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if self.wanted
+            && let Some(bar) = lock_bar().take()
+        {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn new_bar(what: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let template = "{msg} [{bar:30}] {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_message(what.to_string());
+    bar
+}
+
+fn lock_bar() -> std::sync::MutexGuard<'static, Option<ProgressBar>> {
+    BAR.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}

@@ -1,0 +1,231 @@
+//! The user's running computations: a folder with a small JSON file and a control socket of each.
+
+use crate::failure::{Context, Failure, Result};
+use crate::place::Seen;
+use crate::state::{Text, read_json, write_json};
+use serde::{Deserialize, Serialize};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+/// A computation as the registry knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Identity of the computation.
+    pub computation: String,
+    /// Name of its files here: the identity, with a suffix when it runs twice.
+    pub name: String,
+    /// Folder (or DMTCP image) to which its checkpoints go.
+    pub checkpoints: PathBuf,
+    /// Command line.
+    pub command: Vec<Text>,
+    /// The rethaw that supervises it.
+    pub supervisor: Seen,
+    /// Main process.
+    pub main: Seen,
+    /// When it was started or restarted, in seconds since the epoch.
+    pub since: i64,
+    /// Seconds between checkpoints; 0 for never.
+    pub interval_seconds: f64,
+    /// Port that the DMTCP names know it by.
+    pub dmtcp_port: Option<u16>,
+}
+
+/// A computation with the folder of the registry in which it was found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// What is known.
+    pub entry: Entry,
+    folder: PathBuf,
+}
+
+impl Found {
+    /// Its control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join(format!("{}.sock", self.entry.name))
+    }
+
+    /// Whether a living rethaw supervises it.
+    pub fn is_protected(&self) -> bool {
+        self.entry.supervisor.runs_here()
+    }
+}
+
+/// Keeps a computation registered; dropped, it is forgotten.
+#[derive(Debug)]
+pub struct Registration {
+    /// Answers on the control socket.
+    pub listener: UnixListener,
+    entry: Entry,
+    folder: PathBuf,
+}
+
+impl Registration {
+    /// Registers a computation of this process. `entry.name` is chosen here.
+    pub fn new(mut entry: Entry) -> Result<Registration> {
+        let folder = own_folder()?;
+        entry.name = free_name(&folder, &entry.computation);
+        let socket = folder.join(format!("{}.sock", entry.name));
+        let _ = std::fs::remove_file(&socket);
+        let listener = UnixListener::bind(&socket).context(|| format!("listen on {}", socket.display()))?;
+        listener.set_nonblocking(true).context(|| format!("listen on {}", socket.display()))?;
+        write_json(&json_path(&folder, &entry.name), &entry)?;
+        Ok(Registration { listener, entry, folder })
+    }
+
+    /// Changes the interval that others see.
+    pub fn set_interval(&mut self, seconds: f64) -> Result<()> {
+        self.entry.interval_seconds = seconds;
+        write_json(&json_path(&self.folder, &self.entry.name), &self.entry)
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(json_path(&self.folder, &self.entry.name));
+        let _ = std::fs::remove_file(self.folder.join(format!("{}.sock", self.entry.name)));
+    }
+}
+
+/// All computations of this user on this machine; those that have ended are forgotten on the way.
+pub fn all() -> Vec<Found> {
+    let mut found: Vec<Found> = Vec::new();
+    for folder in candidates().into_iter().filter(|folder| is_safe(folder)) {
+        let Ok(files) = std::fs::read_dir(&folder) else { continue };
+        for file in files.flatten().filter(|file| file.path().extension() == Some("json".as_ref())) {
+            let Ok(Some(entry)) = read_json::<Entry>(&file.path()) else { continue };
+            let one = Found { entry, folder: folder.clone() };
+            if one.is_protected() || one.entry.main.runs_here() {
+                found.push(one);
+            } else if one.entry.supervisor.is_here() || one.entry.supervisor.machine.host == this_host() {
+                forget(&one);
+            }
+        }
+    }
+    found.sort_by_key(|one| one.entry.since);
+    found
+}
+
+/// The computation that `wanted` names (identity or its beginning, checkpoint folder, pid), or the only one.
+pub fn find(wanted: Option<&str>) -> Result<Found> {
+    let all = all();
+    let Some(wanted) = wanted else {
+        return only(all, "no computation runs under rethaw", "several computations run; name one");
+    };
+    let path = std::fs::canonicalize(wanted).ok();
+    let matching = all.into_iter().filter(|one| matches(&one.entry, wanted, path.as_deref())).collect();
+    let none = format!("no running computation is called {wanted} (see `rethaw status`)");
+    only(matching, &none, &format!("several running computations match {wanted}"))
+}
+
+fn matches(entry: &Entry, wanted: &str, path: Option<&Path>) -> bool {
+    entry.name == wanted
+        || (wanted.len() >= 3 && entry.computation.starts_with(wanted))
+        || Some(entry.checkpoints.as_path()) == path
+        || wanted.parse() == Ok(entry.main.pid)
+}
+
+fn only(mut found: Vec<Found>, none: &str, several: &str) -> Result<Found> {
+    if found.len() > 1 {
+        let names: Vec<_> = found.iter().map(|one| one.entry.name.as_str()).collect();
+        return Err(Failure::said(format!("{several}: {}", names.join(", "))));
+    }
+    found.pop().ok_or_else(|| Failure::said(none))
+}
+
+fn forget(one: &Found) {
+    let _ = std::fs::remove_file(json_path(&one.folder, &one.entry.name));
+    let _ = std::fs::remove_file(one.socket());
+}
+
+/// A second copy of the same computation (an image restarted twice) gets a name of its own.
+fn free_name(folder: &Path, computation: &str) -> String {
+    match read_json::<Entry>(&json_path(folder, computation)) {
+        Ok(Some(other)) if other.supervisor.runs_here() => format!("{computation}-{}", std::process::id()),
+        _ => computation.to_string(),
+    }
+}
+
+fn json_path(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.json"))
+}
+
+fn this_host() -> String {
+    crate::place::Machine::here().host
+}
+
+/// Where the registry may be, best first. All are read, because a batch job and a login differ in what
+/// their environment says.
+pub fn candidates() -> Vec<PathBuf> {
+    let uid = rustix::process::geteuid().as_raw();
+    let mut folders = Vec::new();
+    if let Some(runtime) = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()) {
+        folders.push(PathBuf::from(runtime).join("rethaw"));
+    }
+    for folder in [format!("/run/user/{uid}/rethaw"), format!("/tmp/rethaw-{uid}")] {
+        if !folders.contains(&PathBuf::from(&folder)) {
+            folders.push(folder.into());
+        }
+    }
+    folders
+}
+
+/// The first folder that can be made or is there, and is ours alone.
+pub fn own_folder() -> Result<PathBuf> {
+    for folder in candidates() {
+        let _ = std::fs::DirBuilder::new().mode(0o700).create(&folder);
+        if is_safe(&folder) && rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK).is_ok() {
+            return Ok(folder);
+        }
+    }
+    let uid = rustix::process::geteuid().as_raw();
+    Err(Failure::said(format!(
+        "cannot use /tmp/rethaw-{uid} for control sockets: it must be a folder of yours with mode 0700"
+    )))
+}
+
+fn is_safe(folder: &Path) -> bool {
+    std::fs::symlink_metadata(folder).is_ok_and(|meta| {
+        meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o077 == 0
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry() -> Entry {
+        let me = Seen::myself().expect("this process");
+        Entry {
+            computation: "0123456789abcdef".into(),
+            name: "0123456789abcdef".into(),
+            checkpoints: "/work/x".into(),
+            command: vec![],
+            supervisor: me.clone(),
+            main: me,
+            since: 0,
+            interval_seconds: 0.0,
+            dmtcp_port: None,
+        }
+    }
+
+    #[test]
+    fn a_computation_is_named_by_identity_folder_or_pid() {
+        let entry = entry();
+        assert!(matches(&entry, "0123", None));
+        assert!(matches(&entry, "0123456789abcdef", None));
+        assert!(matches(&entry, "elsewhere", Some(Path::new("/work/x"))));
+        assert!(matches(&entry, &entry.main.pid.to_string(), None));
+        assert!(!matches(&entry, "01", None));
+        assert!(!matches(&entry, "123", None));
+    }
+
+    #[test]
+    fn a_folder_of_others_is_not_used() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(is_safe(folder.path()));
+        rustix::fs::chmod(folder.path(), rustix::fs::Mode::from_raw_mode(0o755)).expect("chmod");
+        assert!(!is_safe(folder.path()));
+        assert!(!is_safe(Path::new("/nonexistent")));
+    }
+}

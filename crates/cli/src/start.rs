@@ -1,0 +1,189 @@
+//! How a computation comes under supervision: launched, restarted, or attached to.
+
+use crate::failure::{Context, Failure, Result};
+use crate::message::{self, Meter};
+use crate::options::{ComeBackArgs, Compress, Files, PauseMethod, ProgramArgs, ProtectArgs};
+use crate::sink::{OwnedFolder, Sink};
+use crate::slurm;
+use crate::state::{State, Text, own_stdio, stdio_of};
+use crate::supervise::{Outcome, Settings, Signals, Supervisor};
+use rethaw_engine::restart::{self, restart};
+use rethaw_engine::tree::Tree;
+use rethaw_image::record::ComputationV1;
+use rethaw_image::{Compression, Identity, ImageReader, SectionKind};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// What is set up before a computation is: signals are blocked.
+#[derive(Debug)]
+pub struct Stage {
+    signals: Signals,
+    settings: Settings,
+}
+
+/// The folder of `--dir`, or the default one.
+pub fn checkpoint_folder(dir: Option<&Path>) -> PathBuf {
+    match dir {
+        Some(dir) => dir.to_path_buf(),
+        None => slurm::folder_name(|name| std::env::var(name).ok()).into(),
+    }
+}
+
+impl Stage {
+    /// Must be called before any thread is started.
+    pub fn set(settings: Settings) -> Result<Stage> {
+        let also: Vec<_> = settings.checkpoint_on.into_iter().chain(settings.stop_on).collect();
+        let signals = Signals::block(&also)?;
+        Ok(Stage { signals, settings })
+    }
+
+    /// From the command line.
+    pub fn of(args: &ProtectArgs) -> Result<Stage> {
+        Stage::set(settings_of(args))
+    }
+
+    /// Runs a program from its beginning.
+    pub fn launch(self, program: &ProgramArgs, sink: impl FnOnce(&State) -> Result<Sink>) -> Result<Outcome> {
+        let folder = std::env::current_dir().context(|| "find the current folder".to_string())?;
+        let mut state = State::new(texts(&program.program), folder.as_os_str().into())?;
+        state.launcher_stdio = own_stdio();
+        let sink = sink(&state)?;
+        let (name, arguments) =
+            program.program.split_first().ok_or_else(|| Failure::said("no program is given"))?;
+        let mut command = std::process::Command::new(name);
+        command.args(arguments);
+        let launch = if program.isolate { Tree::launch_isolated } else { Tree::launch };
+        let tree = launch(command).map_err(|error| Failure::of_launch(name, error))?;
+        self.supervise(tree, sink, state)
+    }
+
+    /// Goes on from an image.
+    pub fn restart(self, image: &Saved, come_back: &ComeBackArgs, sink: Sink) -> Result<Outcome> {
+        let tree = rebuild(image, come_back)?;
+        self.go_on(tree, image, sink)
+    }
+
+    /// Goes on with a computation that was rebuilt from an image.
+    pub fn go_on(mut self, tree: Tree, image: &Saved, sink: Sink) -> Result<Outcome> {
+        message::note(format!("restarted from checkpoint {}", image.identity.generation));
+        let mut state = image.state();
+        if let Sink::Folder(folder) = &sink {
+            state.take_measurements(State::load(&folder.path));
+        }
+        self.settings.from_generation = image.identity.generation;
+        self.supervise(tree, sink, state)
+    }
+
+    /// Protects a running program. `known` is what was recorded of it.
+    pub fn attach(self, pid: i32, known: Option<State>, sink: Sink) -> Result<Outcome> {
+        let state = match known {
+            Some(state) => state,
+            None => describe_process(pid)?,
+        };
+        let tree = Tree::attach(pid)?;
+        message::note(format!("protecting process {pid}, which is running"));
+        self.supervise(tree, sink, state)
+    }
+
+    fn supervise(self, tree: Tree, sink: Sink, state: State) -> Result<Outcome> {
+        Supervisor::new(tree, self.signals, sink, self.settings, state)?.run()
+    }
+}
+
+/// Rebuilds the computation of an image and lets it run. On error nothing runs.
+pub fn rebuild(image: &Saved, come_back: &ComeBackArgs) -> Result<Tree> {
+    let options = restart::Options {
+        files: match come_back.files {
+            Files::Rewind => restart::Files::Rewind,
+            Files::Keep => restart::Files::Keep,
+            Files::Refuse => restart::Files::Refuse,
+        },
+        map: come_back.map.clone(),
+    };
+    let meter = Meter::new(format!("reading {}", image.path.display()));
+    let (tree, report) = restart(&image.path, &options, &|done, all| meter.set(done, all))?;
+    drop(meter);
+    for warning in report.warnings {
+        message::warn(warning);
+    }
+    Ok(tree)
+}
+
+fn settings_of(args: &ProtectArgs) -> Settings {
+    Settings {
+        interval: args.interval,
+        pause_method: match args.pause_method {
+            PauseMethod::Auto => rethaw_engine::checkpoint::PauseMethod::Auto,
+            PauseMethod::Fork => rethaw_engine::checkpoint::PauseMethod::Fork,
+            PauseMethod::Stop => rethaw_engine::checkpoint::PauseMethod::Stop,
+        },
+        compression: match args.compress {
+            Compress::None => Compression::None,
+            Compress::Zstd => Compression::Zstd,
+        },
+        wait_all: args.wait_all,
+        leave_rest: false,
+        checkpoint_on: args.checkpoint_on,
+        stop_on: args.stop_on,
+        job: slurm::Job::current(),
+        requeue: args.requeue,
+        from_generation: 0,
+        dmtcp_port: None,
+        ready: crate::detach::ready(),
+    }
+}
+
+/// Opens and locks the folder of the checkpoints.
+pub fn own_folder(args: &ProtectArgs) -> Result<OwnedFolder> {
+    OwnedFolder::open(&checkpoint_folder(args.dir.as_deref()), args.keep)
+}
+
+/// An image and what it is of.
+#[derive(Debug)]
+pub struct Saved {
+    /// Its path.
+    pub path: PathBuf,
+    /// Which checkpoint it is.
+    pub identity: Identity,
+    /// What it is of.
+    pub computation: ComputationV1,
+}
+
+impl Saved {
+    /// Reads what an image is of.
+    pub fn read(path: &Path) -> Result<Saved> {
+        let reader = ImageReader::open(path)?;
+        let record = reader.records::<ComputationV1>(SectionKind::Computation)?.pop();
+        let computation = record.ok_or_else(|| Failure::said(format!("{} is of nothing", path.display())))?;
+        Ok(Saved { path: path.to_path_buf(), identity: reader.identity().clone(), computation })
+    }
+
+    /// The state of the computation that it brings back.
+    fn state(&self) -> State {
+        State {
+            computation: self.identity.computation.clone(),
+            launcher_stdio: own_stdio(),
+            ..State::of_record(&self.computation)
+        }
+    }
+}
+
+/// A process that nothing is recorded of.
+fn describe_process(pid: i32) -> Result<State> {
+    let read = |name: &str| {
+        let path = format!("/proc/{pid}/{name}");
+        std::fs::read(&path).context(|| format!("look at process {pid}"))
+    };
+    let command: Vec<Text> =
+        read("cmdline")?.split(|&byte| byte == 0).filter(|word| !word.is_empty()).map(Text::new).collect();
+    let cwd = std::fs::read_link(format!("/proc/{pid}/cwd"))
+        .context(|| format!("look at process {pid}, which must be yours"))?;
+    let mut state = State::new(command, cwd.as_os_str().into())?;
+    state.launcher_stdio = stdio_of(pid);
+    Ok(state)
+}
+
+/// A command line as it is recorded.
+pub fn texts(words: &[OsString]) -> Vec<Text> {
+    words.iter().map(|word| word.as_os_str().into()).collect()
+}

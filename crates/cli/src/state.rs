@@ -1,0 +1,267 @@
+//! What DIR/state.json remembers of a computation between two lives of rethaw.
+
+use crate::failure::{Context, Result};
+use crate::place::Seen;
+use serde::{Deserialize, Serialize};
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Text that need not be UTF-8, such as an argument: a string where it can be, else its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Text {
+    /// UTF-8.
+    Utf8(String),
+    /// Anything else.
+    Raw(Vec<u8>),
+}
+
+impl Text {
+    /// From bytes.
+    pub fn new(bytes: &[u8]) -> Text {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Text::Utf8(text.to_string()),
+            Err(_) => Text::Raw(bytes.to_vec()),
+        }
+    }
+
+    /// As bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Text::Utf8(text) => text.as_bytes(),
+            Text::Raw(bytes) => bytes,
+        }
+    }
+
+    /// As a path or argument.
+    pub fn os(&self) -> OsString {
+        OsString::from_vec(self.bytes().to_vec())
+    }
+}
+
+impl From<&OsStr> for Text {
+    fn from(text: &OsStr) -> Text {
+        Text::new(text.as_bytes())
+    }
+}
+
+/// A command line for people.
+pub fn show_command(command: &[Text]) -> String {
+    let words: Vec<String> = command.iter().map(|word| quote(&String::from_utf8_lossy(word.bytes()))).collect();
+    words.join(" ")
+}
+
+/// Quotes a word for the shell where it needs it.
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "_-+=:,./@%^".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_string();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// The batch job in which the computation was seen last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSeen {
+    /// SLURM_JOB_ID.
+    pub id: String,
+    /// SLURM_RESTART_COUNT.
+    pub restarts: u32,
+}
+
+/// The newest durable checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastCheckpoint {
+    /// Its number.
+    pub generation: u64,
+    /// When it was begun, in seconds since the epoch.
+    pub unix_seconds: i64,
+    /// How long the program stood still, in milliseconds.
+    pub pause_ms: f64,
+    /// Time until it was durable, in milliseconds.
+    pub durable_ms: f64,
+    /// Size of the image in bytes.
+    pub bytes: u64,
+    /// Memory saved in bytes before compression.
+    pub memory: u64,
+}
+
+/// DIR/state.json.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Random identity of the computation.
+    pub computation: String,
+    /// Command line.
+    pub command: Vec<Text>,
+    /// Folder in which it was started.
+    pub start_folder: Text,
+    /// Main process, while it runs.
+    pub main: Option<Seen>,
+    /// The rethaw that supervises it.
+    pub supervisor: Option<Seen>,
+    /// (device, inode) of the launcher's stdin, stdout, stderr.
+    pub launcher_stdio: [Option<(u64, u64)>; 3],
+    /// The batch job it runs in.
+    pub job: Option<JobSeen>,
+    /// Seconds between checkpoints; 0 for never.
+    pub interval_seconds: f64,
+    /// Newest durable checkpoint.
+    pub last: Option<LastCheckpoint>,
+    /// Longest measured time until a checkpoint was durable, in milliseconds.
+    pub longest_durable_ms: f64,
+    /// How it ended, for people; absent while it runs.
+    pub ended: Option<String>,
+}
+
+const NAME: &str = "state.json";
+/// A damaged or foreign file must not fill memory.
+const LARGEST: u64 = 16 << 20;
+
+impl State {
+    /// A computation that starts now.
+    pub fn new(command: Vec<Text>, start_folder: Text) -> Result<State> {
+        let empty = State::of_record(&rethaw_image::record::ComputationV1::default());
+        Ok(State { computation: random_id()?, command, start_folder, ..empty })
+    }
+
+    /// The computation that an image is of.
+    pub fn of_record(record: &rethaw_image::record::ComputationV1) -> State {
+        State {
+            computation: record.id.clone(),
+            command: record.command.iter().map(|word| Text::new(word)).collect(),
+            start_folder: Text::new(&record.start_folder),
+            main: None,
+            supervisor: None,
+            launcher_stdio: [None; 3],
+            job: None,
+            interval_seconds: 0.0,
+            last: None,
+            longest_durable_ms: 0.0,
+            ended: None,
+        }
+    }
+
+    /// What was measured in an earlier life of the same computation still holds.
+    pub fn take_measurements(&mut self, earlier: Option<State>) {
+        if let Some(earlier) = earlier.filter(|earlier| earlier.computation == self.computation) {
+            self.longest_durable_ms = earlier.longest_durable_ms;
+        }
+    }
+
+    /// What `folder` remembers; a damaged file is reported and counts as none.
+    pub fn load(folder: &Path) -> Option<State> {
+        let path = folder.join(NAME);
+        match read_json(&path) {
+            Ok(state) => state,
+            Err(error) => {
+                crate::message::warn(format!("ignoring damaged {}: {error}", path.display()));
+                None
+            }
+        }
+    }
+
+    /// Replaces DIR/state.json atomically.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        write_json(&folder.join(NAME), self)
+    }
+}
+
+/// Reads a small JSON file; `None` when there is none.
+pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> std::io::Result<Option<T>> {
+    use std::io::Read;
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut text = Vec::new();
+    file.take(LARGEST).read_to_end(&mut text)?;
+    Ok(Some(serde_json::from_slice(&text)?))
+}
+
+/// Writes `value` under a temporary name, mode 0600, makes it durable and renames it.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_vec_pretty(value).context(|| format!("encode {}", path.display()))?;
+    replace_file(path, &text, 0o600)
+}
+
+/// Replaces a file atomically.
+pub fn replace_file(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = write_durable(&temporary, contents, mode).and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written.context(|| format!("write {}", path.display()))
+}
+
+fn write_durable(path: &Path, contents: &[u8], mode: u32) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(mode).open(path)?;
+    file.write_all(contents)?;
+    file.sync_all()
+}
+
+/// 16 random lower-case hex digits.
+fn random_id() -> Result<String> {
+    let mut bytes = [0u8; 8];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
+            .context(|| "get random bytes".to_string())?;
+    }
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// (device, inode) of a descriptor.
+pub fn file_number(fd: impl std::os::fd::AsFd) -> Option<(u64, u64)> {
+    rustix::fs::fstat(fd).ok().map(|stat| (stat.st_dev, stat.st_ino))
+}
+
+/// Of this process's stdin, stdout, stderr.
+pub fn own_stdio() -> [Option<(u64, u64)>; 3] {
+    [file_number(std::io::stdin()), file_number(std::io::stdout()), file_number(std::io::stderr())]
+}
+
+/// Of another process's.
+pub fn stdio_of(pid: i32) -> [Option<(u64, u64)>; 3] {
+    [0, 1, 2].map(|fd| {
+        let path = PathBuf::from(format!("/proc/{pid}/fd/{fd}"));
+        rustix::fs::stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_survives_its_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert_eq!(State::load(folder.path()), None);
+        let command = vec![Text::new(b"a"), Text::new(b"\xff\xfe")];
+        let state = State::new(command, Text::new(b"/")).expect("a state");
+        assert_eq!(state.computation.len(), 16);
+        state.save(folder.path()).expect("saved");
+        assert_eq!(State::load(folder.path()), Some(state));
+        assert_eq!(std::fs::read_dir(folder.path()).expect("list").count(), 1);
+    }
+
+    #[test]
+    fn a_damaged_state_counts_as_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join(NAME), b"{\"computation\": 1").expect("written");
+        assert_eq!(State::load(folder.path()), None);
+    }
+
+    #[test]
+    fn words_are_quoted_for_the_shell() {
+        assert_eq!(show_command(&[Text::new(b"echo"), Text::new(b"a b"), Text::new(b"it's"), Text::new(b"")]),
+            r"echo 'a b' 'it'\''s' ''");
+    }
+}

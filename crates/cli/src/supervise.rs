@@ -1,0 +1,297 @@
+//! The supervising process: one event loop that owns the computation, its checkpoints and its signals.
+//!
+//! Single-threaded because ptrace requests are bound to a thread; only the pages of a running checkpoint
+//! are written by another one.
+
+mod clients;
+mod ending;
+mod record;
+mod relay;
+mod schedule;
+mod signals;
+mod writing;
+
+pub use ending::Outcome;
+pub use record::Settings;
+pub use signals::Signals;
+
+use crate::failure::{Context, Failure, Result};
+use crate::message;
+use crate::place;
+use crate::registry::Registration;
+use crate::sink::Sink;
+use crate::state::State;
+use nix::sys::signal::Signal;
+use relay::{Action, Circumstances, Received};
+use rethaw_engine::tree::{Ended, Tree};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use schedule::{Schedule, Why};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+use writing::{Order, Writing};
+
+/// A computation under protection.
+pub struct Supervisor {
+    tree: Tree,
+    main_pidfd: OwnedFd,
+    signals: Signals,
+    registration: Option<Registration>,
+    sink: Sink,
+    settings: Settings,
+    state: State,
+    schedule: Schedule,
+    writing: Option<Writing>,
+    /// To be taken once the one that is being written is durable.
+    ordered: Option<Order>,
+    ended: Option<Ended>,
+    stopped: bool,
+    /// Until when the program may react to a request to stop (Ctrl-Z).
+    may_stop_until: Option<Instant>,
+}
+
+/// What has happened.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ready {
+    signals: bool,
+    main: bool,
+    control: bool,
+    written: bool,
+}
+
+impl Supervisor {
+    /// Takes charge of `tree`, whose checkpoints go to `sink`.
+    pub fn new(tree: Tree, signals: Signals, sink: Sink, settings: Settings, state: State) -> Result<Supervisor> {
+        let main_pidfd = tree.main_pidfd()?;
+        let schedule = Schedule {
+            interval: settings.interval,
+            last_begun: Instant::now(),
+            job_end: None,
+            estimate: Duration::ZERO,
+            last_taken: false,
+        };
+        Ok(Supervisor {
+            tree,
+            main_pidfd,
+            signals,
+            registration: None,
+            sink,
+            settings,
+            state,
+            schedule,
+            writing: None,
+            ordered: None,
+            ended: None,
+            stopped: false,
+            may_stop_until: None,
+        })
+    }
+
+    /// Stays until the computation has ended.
+    pub fn run(mut self) -> Result<Outcome> {
+        self.take_charge();
+        self.relay_early_signals();
+        let outcome = loop {
+            if let Some(outcome) = self.outcome()? {
+                break outcome;
+            }
+            let ready = self.wait()?;
+            if ready.signals {
+                self.take_signals();
+            }
+            if ready.control {
+                self.serve_clients();
+            }
+            if ready.written {
+                self.finish_checkpoint();
+            }
+            if ready.main || ready.signals {
+                self.reap()?;
+            }
+            self.stop_with_the_program();
+            self.take_what_is_due();
+        };
+        self.conclude(outcome)?;
+        Ok(outcome)
+    }
+
+    /// How it ended, once nothing is left to do.
+    fn outcome(&self) -> Result<Option<Outcome>> {
+        if self.stopped {
+            return Ok(Some(Outcome::Stopped));
+        }
+        let Some(ended) = self.ended else { return Ok(None) };
+        let waits = self.settings.wait_all && !self.tree.processes()?.is_empty();
+        Ok((self.writing.is_none() && !waits).then_some(Outcome::Ended(ended)))
+    }
+
+    fn wait(&self) -> Result<Ready> {
+        let main = self.ended.is_none().then_some(&self.main_pidfd);
+        let control = self.registration.as_ref().map(|registration| &registration.listener);
+        let sources = [
+            Some(self.signals.as_fd()),
+            main.map(AsFd::as_fd),
+            control.map(AsFd::as_fd),
+            self.writing.as_ref().map(Writing::done),
+        ];
+        let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let mut fds: Vec<PollFd<'_>> = sources.iter().flatten().copied().map(watch).collect();
+        let timeout = self.time_to_wait().and_then(|time| Timespec::try_from(time).ok());
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error).context(|| "wait for events".to_string()),
+        }
+        let mut polled = fds.iter();
+        let mut ready =
+            sources.iter().map(|source| source.is_some() && polled.next().is_some_and(|fd| !fd.revents().is_empty()));
+        let mut next = || ready.next().unwrap_or(false);
+        Ok(Ready { signals: next(), main: next(), control: next(), written: next() })
+    }
+
+    fn time_to_wait(&self) -> Option<Duration> {
+        let now = Instant::now();
+        if self.may_stop_until.is_some() {
+            return Some(Duration::from_millis(10));
+        }
+        if self.ended.is_some() {
+            // With --wait-all, the last process need not be a child whose end is signalled.
+            return Some(Duration::from_millis(200));
+        }
+        if self.writing.is_some() {
+            return None;
+        }
+        self.schedule.next().map(|(due, _)| due.saturating_duration_since(now))
+    }
+
+    fn reap(&mut self) -> Result<()> {
+        if let Some(ended) = self.tree.reap()? {
+            self.ended.get_or_insert(ended);
+        }
+        Ok(())
+    }
+
+    // Signals.
+
+    /// Signals from before the program was there have not reached it, whoever sent them.
+    fn relay_early_signals(&mut self) {
+        while let Some(received) = self.signals.next() {
+            if !matches!(received.signal, Signal::SIGCHLD | Signal::SIGWINCH | Signal::SIGTSTP) {
+                self.relay(received.signal);
+            }
+        }
+    }
+
+    fn take_signals(&mut self) {
+        while let Some(received) = self.signals.next() {
+            match self.action(received) {
+                Action::Nothing => {}
+                Action::Relay => self.relay(received.signal),
+                Action::Checkpoint => self.order(Order { why: Why::Request, stop: false, waiters: vec![] }),
+                Action::Stop => self.order(Order { why: Why::Request, stop: true, waiters: vec![] }),
+            }
+            if received.signal == Signal::SIGTSTP {
+                self.may_stop_until = Some(Instant::now() + Duration::from_secs(1));
+            }
+        }
+    }
+
+    fn action(&self, received: Received) -> Action {
+        let circumstances = Circumstances {
+            checkpoint_on: self.settings.checkpoint_on,
+            stop_on: self.settings.stop_on,
+            shares_group: place::process_group(self.tree.main()) == place::process_group(0),
+            processes: &self.tree.processes().unwrap_or_default(),
+        };
+        relay::action(received, circumstances)
+    }
+
+    fn relay(&self, signal: Signal) {
+        if let Err(error) = self.tree.signal(signal as i32) {
+            message::warn(format!("cannot pass {signal} on to the program: {error}"));
+        }
+    }
+
+    /// After Ctrl-Z: once the program has stopped, so does rethaw, and the shell shows the job as stopped.
+    /// A program that handles or ignores the request goes on, and rethaw with it.
+    fn stop_with_the_program(&mut self) {
+        let Some(until) = self.may_stop_until else { return };
+        if place::is_stopped(self.tree.main()) {
+            self.may_stop_until = None;
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+        } else if Instant::now() > until {
+            self.may_stop_until = None;
+        }
+    }
+
+    // Checkpoints.
+
+    /// Takes a checkpoint now, or after the one that is being written. Orders that wait are taken together.
+    fn order(&mut self, order: Order) {
+        match &mut self.ordered {
+            Some(waiting) => {
+                waiting.stop |= order.stop;
+                waiting.waiters.extend(order.waiters);
+            }
+            None => self.ordered = Some(order),
+        }
+    }
+
+    fn take_what_is_due(&mut self) {
+        if self.writing.is_some() || self.ended.is_some() || self.stopped {
+            return;
+        }
+        if let Some(order) = self.ordered.take() {
+            return self.begin_checkpoint(order);
+        }
+        match self.schedule.next() {
+            Some((due, why)) if due <= Instant::now() => self.take_scheduled(why),
+            _ => {}
+        }
+    }
+
+    fn take_scheduled(&mut self, why: Why) {
+        if why == Why::JobEnds {
+            // The time limit may have been changed since.
+            self.look_up_job_end();
+            if self.schedule.last_chance().is_some_and(|moment| moment > Instant::now()) {
+                return;
+            }
+            self.schedule.last_taken = true;
+        }
+        let stop = why == Why::JobEnds && self.settings.requeue;
+        self.begin_checkpoint(Order { why, stop, waiters: vec![] });
+    }
+
+    fn begin_checkpoint(&mut self, order: Order) {
+        self.schedule.last_begun = Instant::now();
+        let newest = self.state.last.as_ref().map_or(self.settings.from_generation, |last| last.generation);
+        let generation = self.sink.next_generation(newest);
+        let options = self.engine_options(generation, order.stop);
+        let mut order = Some(order);
+        let image = self.sink.image_path(generation);
+        match Writing::begin(&mut self.tree, &options, &image, &mut order) {
+            Ok(writing) => self.writing = Some(writing),
+            Err(failure) => self.report_failure(generation, order, &failure),
+        }
+    }
+
+    fn finish_checkpoint(&mut self) {
+        let Some(writing) = self.writing.take() else { return };
+        let (generation, order, result) = writing.finish(&mut self.tree);
+        let committed = result.and_then(|last| self.sink.commit(generation).map(|()| last));
+        match committed {
+            Ok(last) => self.report_success(order, last),
+            Err(failure) => self.report_failure(generation, Some(order), &failure),
+        }
+    }
+
+    fn report_failure(&mut self, generation: u64, order: Option<Order>, failure: &Failure) {
+        let order = order.unwrap_or(Order { why: Why::Request, stop: false, waiters: vec![] });
+        let ended = matches!(failure, Failure::Engine(rethaw_engine::Error::Ended));
+        if !ended {
+            message::warn(format!(
+                "checkpoint {generation} failed: {failure}; the program runs on, earlier checkpoints are untouched"
+            ));
+        }
+        clients::tell_failure(order.waiters, failure);
+    }
+}

@@ -1,0 +1,56 @@
+//! Signals as events: blocked, and read from a descriptor.
+//!
+//! Blocking leaves the dispositions as they were inherited, so that under nohup(1) the program too ignores
+//! SIGHUP; a handler of ours would have reset it to the default at exec.
+
+use super::relay::Received;
+use crate::failure::{Context, Result};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::os::fd::{AsFd, BorrowedFd};
+
+const RELAYED: [Signal; 9] = [
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGWINCH,
+    Signal::SIGTSTP,
+    Signal::SIGCONT,
+];
+
+/// The signals of this process.
+#[derive(Debug)]
+pub struct Signals {
+    fd: SignalFd,
+}
+
+impl Signals {
+    /// Blocks them. Must be called before any other thread is started.
+    pub fn block(also: &[Signal]) -> Result<Signals> {
+        let mut set: SigSet = RELAYED.into_iter().chain(also.iter().copied()).collect();
+        set.add(Signal::SIGCHLD);
+        set.thread_block().context(|| "block signals".to_string())?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let fd = SignalFd::with_flags(&set, flags).context(|| "open a signalfd".to_string())?;
+        Ok(Signals { fd })
+    }
+
+    /// The next one that has come.
+    pub fn next(&self) -> Option<Received> {
+        loop {
+            let info = self.fd.read_signal().ok().flatten()?;
+            if let Ok(signal) = Signal::try_from(info.ssi_signo as i32) {
+                return Some(Received { signal, code: info.ssi_code, sender: info.ssi_pid as i32 });
+            }
+        }
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

@@ -1,0 +1,194 @@
+//! Collect: the state of a frozen computation, as records and a list of pages.
+
+use super::Options;
+use super::freeze::{Frozen, FrozenProcess};
+use super::snapshot::{self, Copy};
+use crate::error::{Context, Error};
+use crate::resource::descriptor::Descriptions;
+use crate::resource::memory::PageRange;
+use crate::resource::object::{Object, Objects};
+use crate::resource::thread::ContextProc;
+use crate::resource::{memory, process, thread};
+use crate::tree::Tree;
+use crate::{Result, foothold};
+use rethaw_image::record::{
+    ClocksV1, ComputationV1, DescriptionKind, DescriptionV1, PipeV1, ProcessV1, TakenV1,
+};
+use rethaw_sys::namespace;
+use rethaw_sys::proc::{self, Maps, Pid};
+use rethaw_sys::remote::Remote;
+use rethaw_sys::task;
+use std::collections::BTreeMap;
+use std::fs::File;
+
+/// Everything of a frozen computation.
+#[derive(Debug)]
+pub(crate) struct Collected {
+    pub computation: ComputationV1,
+    pub processes: Vec<ProcessV1>,
+    pub descriptions: Vec<DescriptionV1>,
+    pub pipes: Vec<PipeV1>,
+    pub objects: Vec<Object>,
+    /// Pages by the process that has them.
+    pub pages: Vec<(Pid, Vec<PageRange>)>,
+    /// Copy-on-write children by the process that they are of; empty when none were made.
+    pub copies: BTreeMap<Pid, Copy>,
+    /// Files that the program writes: they are made durable together with the image.
+    pub written_files: Vec<File>,
+}
+
+/// Collects all processes; makes a copy of each when `copy` is set.
+pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy: bool) -> Result<Collected> {
+    let mut objects = Objects::default();
+    let mut descriptions = Descriptions::default();
+    let mut processes = Vec::new();
+    let mut pages = Vec::new();
+    let mut copies = BTreeMap::new();
+    for (index, frozen) in (0..).zip(&mut frozen.processes) {
+        let mut record = process::collect_outside(frozen.pid)?;
+        record.descriptors = descriptions.add_process(frozen.pid)?;
+        record.stopped_by = frozen.stopped_by;
+        let (ranges, made) = collect_process(frozen, index, &mut record, &mut objects, copy)?;
+        copies.extend(made.map(|made| (frozen.pid, made)));
+        pages.push((frozen.pid, ranges));
+        processes.push(record);
+    }
+    relate(frozen, &mut processes)?;
+    let (records, pipes) = descriptions.collect(&mut objects, &options.launcher_stdio)?;
+    Ok(Collected {
+        computation: computation(tree, options, &processes)?,
+        processes,
+        written_files: descriptions.written_files(&records),
+        descriptions: records,
+        pipes,
+        objects: objects.into_vec(),
+        pages,
+        copies,
+    })
+}
+
+/// Memory, threads, and what only the process itself is told.
+fn collect_process(
+    frozen: &mut FrozenProcess,
+    stream: u32,
+    record: &mut ProcessV1,
+    objects: &mut Objects,
+    copy: bool,
+) -> Result<(Vec<PageRange>, Option<Copy>)> {
+    let pid = frozen.pid;
+    refuse_what_cannot_be_asked(pid)?;
+    let maps = Maps::read(pid).context_proc()?;
+    let going_on =
+        frozen.threads.iter_mut().map(|thread| thread::settle(pid, thread)).collect::<Result<Vec<_>>>()?;
+    let (mut address_space, ranges) = memory::collect(pid, stream, &maps, objects)?;
+    let stack_pointers: Vec<u64> = going_on.iter().map(|registers| registers.sp()).collect();
+    let foothold = foothold::borrow(pid, &maps, &stack_pointers)?;
+    let mut made = None;
+    for (index, (thread, registers)) in frozen.threads.iter_mut().zip(&going_on).enumerate() {
+        let threads = thread::collect(pid, thread, registers, &foothold, |remote| {
+            if index == 0 {
+                process::collect_inside(pid, record, remote)?;
+                ask_break(&mut address_space, remote)?;
+                if copy {
+                    made = Some(snapshot::copy_process(pid, remote, &foothold)?);
+                }
+            }
+            Ok(())
+        })?;
+        record.threads.push(threads);
+    }
+    foothold.give_back().context(|| format!("cannot put back what was borrowed from process {pid}"))?;
+    record.memory = Some(address_space);
+    Ok((ranges, made))
+}
+
+/// The program break.
+fn ask_break(record: &mut rethaw_image::record::MemoryV1, remote: &mut Remote<'_>) -> Result<()> {
+    let now = remote.must(libc::SYS_brk, [0; 6]).context(|| "cannot ask for the program break".to_owned())?;
+    if let Some(layout) = &mut record.layout {
+        layout.brk = now;
+    }
+    Ok(())
+}
+
+fn refuse_what_cannot_be_asked(pid: Pid) -> Result<()> {
+    const STRICT_OR_FILTER: u32 = 1;
+    let status = proc::Status::read(pid).context_proc()?;
+    if status.seccomp >= STRICT_OR_FILTER {
+        return Err(Error::Refused {
+            what: "the process has a seccomp filter, which an ordinary user cannot read back".to_owned(),
+            pid: pid.0,
+            place: "seccomp".to_owned(),
+            remedy: "run the program without its sandbox".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Parents, groups and sessions, as the program sees them; 0 for those outside.
+fn relate(frozen: &Frozen, records: &mut [ProcessV1]) -> Result<()> {
+    let inside: BTreeMap<i32, i32> = frozen.processes.iter().map(|p| p.pid.0).zip(records.iter().map(|r| r.pid)).collect();
+    for (process, record) in frozen.processes.iter().zip(records) {
+        let stat = proc::Stat::read(process.pid).context_proc()?;
+        let number = |pid: i32| inside.get(&pid).copied().unwrap_or(0);
+        record.ppid = number(stat.ppid.0);
+        record.pgid = number(stat.pgrp);
+        record.sid = number(stat.session);
+    }
+    Ok(())
+}
+
+fn computation(tree: &Tree, options: &Options, processes: &[ProcessV1]) -> Result<ComputationV1> {
+    let main = Pid(tree.main());
+    let status = proc::Status::read(main).context_proc()?;
+    let cpu = proc::cpuinfo().context_proc()?;
+    let first = processes.first().and_then(|p| p.threads.first());
+    let state = rethaw_sys::arch::ExtendedState(first.map(|t| t.xstate.clone()).unwrap_or_default());
+    let mut cpu_flags = cpu.flags;
+    cpu_flags.sort();
+    Ok(ComputationV1 {
+        id: options.identity.computation.clone(),
+        command: options.command.clone(),
+        start_folder: options.start_folder.clone(),
+        main_pid: status.ns_pids.last().copied().unwrap_or(main.0),
+        taken: Some(TakenV1 {
+            host: proc::hostname().context_proc()?,
+            boot_id: proc::boot_id().context_proc()?,
+            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+            unix_seconds: task::clock_ns(libc::CLOCK_REALTIME) / 1_000_000_000,
+            rethaw: env!("CARGO_PKG_VERSION").to_owned(),
+            cpu_model: cpu.model,
+            slurm_job: std::env::var("SLURM_JOB_ID").unwrap_or_default(),
+        }),
+        clocks: Some(clocks(main)),
+        uid: status.uid.effective,
+        gid: status.gid.effective,
+        xfeatures: state.enabled_features(),
+        cpu_flags,
+        xstate_size: state.0.len() as u32,
+        isolated: tree.isolated(),
+        pause_ns: 0,
+    })
+}
+
+/// The clocks as the program sees them: ours, less our own time namespace's offset, plus its.
+fn clocks(main: Pid) -> ClocksV1 {
+    let ours = namespace::clock_offsets(Pid::own()).unwrap_or_default();
+    let theirs = namespace::clock_offsets(main).unwrap_or_default();
+    ClocksV1 {
+        realtime_ns: task::clock_ns(libc::CLOCK_REALTIME),
+        monotonic_ns: task::clock_ns(libc::CLOCK_MONOTONIC) - ours.monotonic_ns + theirs.monotonic_ns,
+        boottime_ns: task::clock_ns(libc::CLOCK_BOOTTIME) - ours.boottime_ns + theirs.boottime_ns,
+    }
+}
+
+impl Descriptions {
+    /// Our duplicates of regular files that the program can write to.
+    fn written_files(&self, records: &[DescriptionV1]) -> Vec<File> {
+        let written = self.iter().zip(records).filter(|(_, record)| {
+            matches!(record.kind, Some(DescriptionKind::Regular(_)))
+                && record.flags & libc::O_ACCMODE as u32 != libc::O_RDONLY as u32
+        });
+        written.filter_map(|(seen, _)| Some(File::from(seen.duplicate.try_clone().ok()?))).collect()
+    }
+}

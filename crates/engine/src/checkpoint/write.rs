@@ -1,0 +1,152 @@
+//! Write: pages and records into the image.
+
+use super::Progress;
+use super::collect::Collected;
+use crate::Result;
+use crate::error::{Context, Error};
+use crate::resource::memory::PageRange;
+use crate::resource::object::Object;
+use rethaw_image::{ImageWriter, MAX_RUN, PAGE, SectionKind};
+use rethaw_sys::memory::{self, ForcedMemory};
+use rethaw_sys::proc::Pid;
+use rustix::fs::{SeekFrom, seek};
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// Copies pages of processes into an image.
+pub(crate) struct PageCopier<'a> {
+    writer: &'a mut ImageWriter,
+    buffer: Vec<u8>,
+    progress: Progress<'a>,
+    done: u64,
+    total: u64,
+}
+
+impl<'a> PageCopier<'a> {
+    pub fn new(writer: &'a mut ImageWriter, total: u64, progress: Progress<'a>) -> PageCopier<'a> {
+        PageCopier { writer, buffer: vec![0; MAX_RUN], progress, done: 0, total }
+    }
+
+    /// Copies the ranges of `pid` that `wanted` selects.
+    pub fn process(&mut self, pid: Pid, ranges: &[PageRange], wanted: impl Fn(&PageRange) -> bool) -> Result<()> {
+        let forced = ForcedMemory::open(pid).context(|| format!("cannot open the memory of process {pid}"))?;
+        for range in ranges.iter().filter(|range| wanted(range)) {
+            self.range(pid, &forced, range)?;
+        }
+        Ok(())
+    }
+
+    fn range(&mut self, pid: Pid, forced: &ForcedMemory, range: &PageRange) -> Result<()> {
+        let mut start = range.start;
+        while start < range.end {
+            let len = (range.end - start).min(MAX_RUN as u64) as usize;
+            let buffer = &mut self.buffer[..len];
+            let read = match range.forced {
+                false => memory::read(pid, start, buffer),
+                true => read_forced(forced, start, buffer),
+            };
+            read.context(|| format!("cannot read memory of process {pid} at {start:#x}"))?;
+            self.writer.pages(range.stream, range.at + (start - range.start), buffer)?;
+            self.count(len);
+            start += len as u64;
+        }
+        Ok(())
+    }
+
+    /// Copies a shared object: from its descriptor without touching its holes, else from where it is mapped.
+    pub fn object(&mut self, object: &Object) -> Result<()> {
+        match &object.file {
+            Some(file) => self.file(object.record.stream, file, object.record.size),
+            None => object.mapped.iter().try_for_each(|(pid, range)| {
+                self.process(*pid, std::slice::from_ref(range), |_| true)
+            }),
+        }
+    }
+
+    fn file(&mut self, stream: u32, file: &std::fs::File, size: u64) -> Result<()> {
+        let name = || "cannot read a shared memory object".to_owned();
+        // A description of our own, so that the program's offset stays where it is.
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
+        let own = std::fs::File::open(path).context(name)?;
+        let mut position = 0;
+        while position < size {
+            let Ok(start) = seek(&own, SeekFrom::Data(position)) else { break };
+            let end = seek(&own, SeekFrom::Hole(start)).context(name)?.min(size.next_multiple_of(PAGE as u64));
+            position = start - start % PAGE as u64;
+            while position < end {
+                let len = (end - position).next_multiple_of(PAGE as u64).min(MAX_RUN as u64) as usize;
+                let buffer = &mut self.buffer[..len];
+                buffer.fill(0);
+                read_up_to(&own, position, buffer).context(name)?;
+                self.writer.pages(stream, position, buffer)?;
+                self.count(len);
+                position += len as u64;
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.done += bytes as u64;
+        (self.progress)(self.done, self.total);
+    }
+}
+
+/// Pages that cannot be read even with force lie beyond the end of a mapped file (SIGBUS for the program):
+/// there is nothing in them.
+fn read_forced(memory: &ForcedMemory, start: u64, buffer: &mut [u8]) -> io::Result<()> {
+    if memory.read(start, buffer).is_ok() {
+        return Ok(());
+    }
+    for (address, page) in (start..).step_by(PAGE).zip(buffer.chunks_mut(PAGE)) {
+        if memory.read(address, page).is_err() {
+            page.fill(0);
+        }
+    }
+    Ok(())
+}
+
+fn read_up_to(file: &std::fs::File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match file.read_at(&mut buffer[done..], offset + done as u64)? {
+            0 => break,
+            n => done += n,
+        }
+    }
+    Ok(())
+}
+
+/// Writes all records.
+pub(crate) fn records(writer: &mut ImageWriter, collected: &Collected) -> Result<()> {
+    writer.record(SectionKind::Computation, &collected.computation)?;
+    for process in &collected.processes {
+        writer.record(SectionKind::Process, process)?;
+    }
+    for description in &collected.descriptions {
+        writer.record(SectionKind::Description, description)?;
+    }
+    for object in &collected.objects {
+        writer.record(SectionKind::SharedObject, &object.record)?;
+    }
+    for pipe in &collected.pipes {
+        writer.record(SectionKind::Pipe, pipe)?;
+    }
+    Ok(())
+}
+
+/// Makes files durable that the program was writing: after the loss of the node they must be at least as
+/// long as the image says.
+pub(crate) fn sync_files(collected: &Collected) -> Result<()> {
+    for file in &collected.written_files {
+        match file.sync_data() {
+            // Not every file system can (fsync(2): EINVAL, EROFS).
+            Err(e) if [Some(libc::EINVAL), Some(libc::EROFS)].contains(&e.raw_os_error()) => {}
+            outcome => outcome.map_err(|source| Error::Os {
+                operation: "cannot make a file durable that the program has written".to_owned(),
+                source,
+            })?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! Descriptor tables and open file descriptions: which descriptors of which processes share one description,
+//! and what each description is of.
+
+use super::object::Objects;
+use super::thread::ContextProc;
+use super::{epoll, event, file, pipe};
+use crate::Result;
+use crate::error::{Context, Error};
+use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, ObjectFileV1, OwnerV1, PipeV1};
+use rethaw_sys::proc::{self, FdInfo, Pid};
+use rethaw_sys::task;
+use rustix::fs::{FileType, fstat};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Where a description was first seen.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub pid: Pid,
+    pub fd: i32,
+    pub info: FdInfo,
+    pub target: PathBuf,
+    /// Our duplicate of it.
+    pub duplicate: OwnedFd,
+}
+
+/// All open file descriptions of a computation.
+#[derive(Debug, Default)]
+pub(crate) struct Descriptions {
+    seen: Vec<Seen>,
+    /// Index into `seen` by (device, inode), to ask kcmp only where two can be the same.
+    by_inode: BTreeMap<(u64, u64), Vec<usize>>,
+}
+
+/// The launcher's stdin, stdout and stderr by (device, inode), as the program inherited them.
+pub(crate) type LauncherStdio = [Option<(u64, u64)>; 3];
+
+impl Descriptions {
+    /// Collects the descriptor table of a frozen process.
+    pub fn add_process(&mut self, pid: Pid) -> Result<Vec<DescriptorV1>> {
+        let pidfd = task::pidfd_open(pid).context(|| format!("cannot open process {pid}"))?;
+        let mut table = Vec::new();
+        for fd in proc::fds(pid).context_proc()? {
+            let info = FdInfo::read(pid, fd.number).context_proc()?;
+            let close_on_exec = info.flags & libc::O_CLOEXEC as u32 != 0;
+            let duplicate = task::pidfd_getfd(pidfd.as_fd(), fd.number)
+                .context(|| format!("cannot duplicate descriptor {} of process {pid}", fd.number))?;
+            let seen = Seen { pid, fd: fd.number, info, target: fd.target, duplicate };
+            table.push(DescriptorV1 { fd: fd.number, close_on_exec, description: self.number_of(seen)? });
+        }
+        Ok(table)
+    }
+
+    /// Where each description was first seen, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = &Seen> {
+        self.seen.iter()
+    }
+
+    /// Number of the description, from 1; a new one if it was not seen before.
+    fn number_of(&mut self, new: Seen) -> Result<u32> {
+        let stat = fstat(&new.duplicate).context(|| format!("cannot look at {}", new.name()))?;
+        let candidates = self.by_inode.entry((stat.st_dev, stat.st_ino)).or_default();
+        for index in candidates.iter() {
+            let old = &self.seen[*index];
+            if task::same_description((old.pid, old.fd), (new.pid, new.fd))
+                .context(|| format!("cannot compare {} with {}", old.name(), new.name()))?
+            {
+                return Ok(*index as u32 + 1);
+            }
+        }
+        candidates.push(self.seen.len());
+        self.seen.push(new);
+        Ok(self.seen.len() as u32)
+    }
+
+    /// Collects what every description is of.
+    pub fn collect(&self, objects: &mut Objects, stdio: &LauncherStdio) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
+        let mut pipes = pipe::Pipes::default();
+        let mut records = Vec::new();
+        for (id, seen) in (1..).zip(&self.seen) {
+            let kind = match launcher_slot(seen, stdio) {
+                Some(slot) => DescriptionKind::Launcher(slot),
+                None => self.kind(seen, objects, &mut pipes)?,
+            };
+            records.push(DescriptionV1 {
+                id,
+                flags: seen.info.flags & !(libc::O_CLOEXEC as u32),
+                owner: owner(seen),
+                kind: Some(kind),
+                locks: file::locks(seen),
+            });
+        }
+        let pipes = pipes.collect(&self.seen, &records)?;
+        Ok((records, pipes))
+    }
+
+    fn kind(&self, seen: &Seen, objects: &mut Objects, pipes: &mut pipe::Pipes) -> Result<DescriptionKind> {
+        let target = seen.target.as_os_str().as_bytes();
+        match target {
+            b"anon_inode:[eventfd]" => return event::collect_eventfd(seen),
+            b"anon_inode:[timerfd]" => return event::collect_timerfd(seen),
+            b"anon_inode:[signalfd]" => return event::collect_signalfd(seen),
+            b"anon_inode:[eventpoll]" => return epoll::collect(seen, &self.seen),
+            b"anon_inode:[pidfd]" => return Err(seen.refused("a process descriptor (pidfd)")),
+            _ if target.starts_with(b"anon_inode:") => return Err(seen.refused("a kernel object")),
+            _ => {}
+        }
+        let stat = fstat(&seen.duplicate).context(|| format!("cannot look at {}", seen.name()))?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Fifo => Ok(pipes.end(seen, stat.st_ino)),
+            FileType::RegularFile | FileType::Directory if target.ends_with(b" (deleted)") => {
+                collect_object(seen, objects)
+            }
+            FileType::RegularFile | FileType::Directory => file::collect(seen),
+            FileType::CharacterDevice => file::collect_device(seen),
+            FileType::Socket => Err(seen.refused("a socket")),
+            FileType::BlockDevice => Err(seen.refused("a block device")),
+            _ => Err(seen.refused("a file of unknown type")),
+        }
+    }
+}
+
+/// A memfd or a deleted file: it travels in the image.
+fn collect_object(seen: &Seen, objects: &mut Objects) -> Result<DescriptionKind> {
+    let name = || format!("cannot look at {}", seen.name());
+    let file = File::from(seen.duplicate.try_clone().context(name)?);
+    if file.metadata().context(name)?.is_dir() {
+        return Err(seen.refused("a deleted folder"));
+    }
+    let object = objects.opened(&seen.target, file).context(name)?;
+    Ok(DescriptionKind::Object(ObjectFileV1 { object, offset: seen.info.pos }))
+}
+
+/// Whether the description is the launcher's stdin, stdout or stderr. The slot with the program's own number
+/// is preferred: on a terminal all three are one file.
+fn launcher_slot(seen: &Seen, stdio: &LauncherStdio) -> Option<u32> {
+    let stat = fstat(&seen.duplicate).ok()?;
+    let here = Some((stat.st_dev, stat.st_ino));
+    let access = seen.info.flags & libc::O_ACCMODE as u32;
+    let fits = |slot: usize| stdio.get(slot).is_some_and(|known| *known == here) && (slot == 0 || access != libc::O_RDONLY as u32);
+    let own = usize::try_from(seen.fd).ok().filter(|slot| *slot < 3 && fits(*slot));
+    // A regular file that the launcher has open as well may be another description with its own offset.
+    let inherited = FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
+        || (0..3).any(|slot| task::same_description((Pid::own(), slot), (seen.pid, seen.fd)).unwrap_or(true));
+    let device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && own.is_none() && !is_terminal(seen);
+    if !inherited || device {
+        return None;
+    }
+    own.or_else(|| (0..3).find(|slot| fits(*slot))).map(|slot| slot as u32)
+}
+
+fn is_terminal(seen: &Seen) -> bool {
+    rustix::termios::isatty(&seen.duplicate)
+}
+
+/// F_GETOWN_EX and F_GETSIG matter only with O_ASYNC, which is rare.
+fn owner(seen: &Seen) -> Option<OwnerV1> {
+    let asynchronous = seen.info.flags & libc::O_ASYNC as u32 != 0;
+    asynchronous.then(|| rethaw_sys::descriptor::owner(seen.duplicate.as_fd()).ok()).flatten().map(
+        |(kind, id, signal)| OwnerV1 { kind, id, signal },
+    )
+}
+
+/// Whether a description with these flags can be read from.
+pub(crate) fn reads(flags: u32) -> bool {
+    flags & libc::O_ACCMODE as u32 != libc::O_WRONLY as u32
+}
+
+impl Seen {
+    /// For messages.
+    pub fn name(&self) -> String {
+        format!("descriptor {} of process {} ({})", self.fd, self.pid, self.target.display())
+    }
+
+    /// The path, when it is one.
+    pub fn path(&self) -> &Path {
+        &self.target
+    }
+
+    /// The refusal of something that cannot be checkpointed.
+    pub fn refused(&self, what: &str) -> Error {
+        Error::Refused {
+            what: format!("{what} ({})", self.target.display()),
+            pid: self.pid.0,
+            place: format!("descriptor {}", self.fd),
+            remedy: "take the checkpoint while it is closed, or run the program without it".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Regular files, folders and harmless devices, by path.
+
+use super::descriptor::Seen;
+use crate::error::{Context, Error};
+use crate::restart::{Files, Places};
+use crate::{Result, fill_identity};
+use rethaw_image::record::{DescriptionKind, DescriptionV1, FileIdentityV1, LockV1, RegularV1};
+use rethaw_sys::proc::{LockKind, LockMode};
+use rethaw_sys::remote::Remote;
+use rustix::fs::{FlockOperation, Mode, OFlags, SeekFrom, fstat};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Devices without state of the program's.
+const DEVICES: [&[u8]; 7] =
+    [b"/dev/null", b"/dev/zero", b"/dev/full", b"/dev/random", b"/dev/urandom", b"/dev/tty", b"/dev/kmsg"];
+
+/// Flags of open(2) that act at the opening and must not act again.
+const ONCE: OFlags = OFlags::CREATE.union(OFlags::EXCL).union(OFlags::TRUNC).union(OFlags::NOCTTY);
+
+pub(crate) fn collect(seen: &Seen) -> Result<DescriptionKind> {
+    let path = seen.path();
+    let metadata = fs::metadata(path).context(|| format!("cannot look at {}", seen.name()))?;
+    let stat = fstat(&seen.duplicate).context(|| format!("cannot look at {}", seen.name()))?;
+    if metadata.ino() != stat.st_ino {
+        return Err(seen.refused("a file whose name leads to another file by now"));
+    }
+    let mut identity = FileIdentityV1 { path: path.as_os_str().as_bytes().to_vec(), ..FileIdentityV1::default() };
+    fill_identity(&mut identity, &metadata);
+    Ok(DescriptionKind::Regular(RegularV1 { file: Some(identity), offset: seen.info.pos }))
+}
+
+pub(crate) fn collect_device(seen: &Seen) -> Result<DescriptionKind> {
+    let path = seen.path().as_os_str().as_bytes();
+    if DEVICES.contains(&path) {
+        return Ok(DescriptionKind::Device(path.to_vec()));
+    }
+    if rustix::termios::isatty(&seen.duplicate) {
+        return Ok(DescriptionKind::Terminal(path.to_vec()));
+    }
+    Err(seen.refused("a device"))
+}
+
+pub(crate) fn locks(seen: &Seen) -> Vec<LockV1> {
+    let locks = seen.info.locks.iter().filter_map(|lock| {
+        let kind = match lock.kind {
+            LockKind::Flock => 0,
+            LockKind::Posix => 1,
+            LockKind::OpenFile => 2,
+            LockKind::Lease => 3,
+            LockKind::Other => return None,
+        };
+        Some(LockV1 {
+            kind,
+            exclusive: lock.mode == LockMode::Write,
+            start: lock.start,
+            len: lock.last.map_or(0, |last| last - lock.start + 1),
+            pid: lock.pid,
+        })
+    });
+    locks.collect()
+}
+
+/// Opens a regular file or folder as it was: same flags, same offset.
+pub(crate) fn open(record: &DescriptionV1, regular: &RegularV1, places: &Places) -> Result<OwnedFd> {
+    let path = places.path(&regular.file.as_ref().map(|f| f.path.clone()).unwrap_or_default());
+    let name = || format!("cannot open {}", path.display());
+    let flags = OFlags::from_bits_retain(record.flags) - ONCE | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(&path, flags, Mode::empty()).context(name)?;
+    if !flags.contains(OFlags::PATH) && regular.offset > 0 {
+        rustix::fs::seek(&fd, SeekFrom::Start(regular.offset as u64)).context(name)?;
+    }
+    Ok(fd)
+}
+
+/// Opens a device by path.
+pub(crate) fn open_device(record: &DescriptionV1, path: &[u8]) -> Result<OwnedFd> {
+    let path = Path::new(std::ffi::OsStr::from_bytes(path));
+    let flags = OFlags::from_bits_retain(record.flags) - ONCE | OFlags::CLOEXEC | OFlags::NOCTTY;
+    rustix::fs::open(path, flags, Mode::empty()).context(|| format!("cannot open {}", path.display()))
+}
+
+/// Whether the program could write to it.
+fn writable(record: &DescriptionV1) -> bool {
+    record.flags & libc::O_ACCMODE as u32 != libc::O_RDONLY as u32 && record.flags & libc::O_PATH as u32 == 0
+}
+
+/// What is to be done with a file that was open for writing, found out before anything is changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rewind {
+    path: PathBuf,
+    size: u64,
+}
+
+/// Plans the rewinding of one file.
+///
+/// # Errors
+/// When the file is gone or shorter than it was: then data is missing that the program has written.
+pub(crate) fn plan_rewind(
+    record: &DescriptionV1,
+    regular: &RegularV1,
+    files: Files,
+    places: &Places,
+) -> Result<Option<Rewind>> {
+    let Some(saved) = &regular.file else { return Ok(None) };
+    let path = places.path(&saved.path);
+    let Ok(now) = fs::metadata(&path) else {
+        return Err(Error::CannotRestart {
+            what: format!("{} is gone, which the program had open", path.display()),
+            remedy: "put it back, or tell where it is now with --map OLD=NEW".to_owned(),
+        });
+    };
+    if !now.is_file() || !writable(record) || files == Files::Keep {
+        return Ok(None);
+    }
+    if now.size() < saved.size {
+        return Err(Error::CannotRestart {
+            what: format!("{} has {} bytes, but had {} at the checkpoint", path.display(), now.size(), saved.size),
+            remedy: "put the file back as it was, or take it as it is with --files keep".to_owned(),
+        });
+    }
+    if files == Files::Refuse && (now.size() != saved.size) {
+        return Err(Error::CannotRestart {
+            what: format!("{} has changed since the checkpoint", path.display()),
+            remedy: "put the file back as it was, or allow the change with --files rewind".to_owned(),
+        });
+    }
+    Ok((now.size() > saved.size).then_some(Rewind { path, size: saved.size }))
+}
+
+/// Puts a file back to its size, keeping what is cut off in a side file. Gives what was done.
+pub(crate) fn rewind(rewind: &Rewind) -> Result<String> {
+    let name = || format!("cannot put {} back to {} bytes", rewind.path.display(), rewind.size);
+    let mut file = File::options().read(true).write(true).open(&rewind.path).context(name)?;
+    let (side_path, mut side) = side_file(&rewind.path).context(name)?;
+    file.seek(io::SeekFrom::Start(rewind.size)).context(name)?;
+    let cut = io::copy(&mut Read::by_ref(&mut file), &mut side).context(name)?;
+    side.flush().and_then(|()| side.sync_all()).context(name)?;
+    file.set_len(rewind.size).context(name)?;
+    Ok(format!(
+        "{} is back to its {} bytes of the checkpoint; the {cut} bytes after them are kept in {}",
+        rewind.path.display(),
+        rewind.size,
+        side_path.display()
+    ))
+}
+
+/// A new file `NAME.rethaw-cut.N` beside `path`.
+fn side_file(path: &Path) -> io::Result<(PathBuf, File)> {
+    for number in 1.. {
+        let mut name: OsString = path.as_os_str().to_owned();
+        name.push(format!(".rethaw-cut.{number}"));
+        let side = PathBuf::from(name);
+        match File::options().write(true).create_new(true).open(&side) {
+            Ok(file) => return Ok((side, file)),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// A path from the bytes of a record.
+pub(crate) fn path_of(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsString::from_vec(bytes.to_vec()))
+}
+
+/// Takes the locks that belong to a description: flock(2) and those of F_OFD_SETLK. What somebody else holds
+/// by now is told.
+pub(crate) fn lock(fd: &OwnedFd, record: &DescriptionV1, warnings: &mut Vec<String>) {
+    for lock in &record.locks {
+        let outcome = match lock.kind {
+            0 => {
+                let operation = match lock.exclusive {
+                    true => FlockOperation::NonBlockingLockExclusive,
+                    false => FlockOperation::NonBlockingLockShared,
+                };
+                rustix::fs::flock(fd, operation).map_err(io::Error::from)
+            }
+            2 => rethaw_sys::descriptor::lock_description(fd.as_fd(), lock.exclusive, lock.start, lock.len),
+            _ => continue,
+        };
+        if let Err(e) = outcome {
+            warnings.push(format!("a file lock that the program held cannot be taken again ({e})"));
+        }
+    }
+}
+
+/// Takes the locks that belong to a process: POSIX locks and leases.
+pub(crate) fn lock_in_process(
+    remote: &mut Remote<'_>,
+    fd: i32,
+    record: &DescriptionV1,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    for lock in record.locks.iter().filter(|lock| lock.kind == 1 || lock.kind == 3) {
+        let kind = if lock.exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
+        let arguments = if lock.kind == 3 {
+            [fd as u64, libc::F_SETLEASE as u64, kind as u64, 0, 0, 0]
+        } else {
+            // struct flock: type, whence (i16 each), start, len (i64 each), pid.
+            let mut flock = vec![0; 32];
+            flock[..2].copy_from_slice(&(kind as i16).to_ne_bytes());
+            flock[8..16].copy_from_slice(&lock.start.to_ne_bytes());
+            flock[16..24].copy_from_slice(&lock.len.to_ne_bytes());
+            let address = remote.put(0, &flock).context(|| "cannot lock a file".to_owned())?;
+            [fd as u64, libc::F_SETLK as u64, address, 0, 0, 0]
+        };
+        if let Err(e) = remote.call(libc::SYS_fcntl, arguments).context(|| "cannot lock a file".to_owned())? {
+            warnings.push(format!("a file lock that the program held cannot be taken again ({e})"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! What belongs to a process as a whole and is neither memory nor descriptors.
+
+use super::thread::ContextProc;
+use super::{limit, signal, timer};
+use crate::Result;
+use crate::error::Context;
+use crate::restart::Places;
+use rethaw_image::record::{PathFolderV1, ProcessV1};
+use rethaw_sys::proc::{self, Pid};
+use rethaw_sys::remote::Remote;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+const PR_GET_DUMPABLE: u64 = 3;
+const PR_SET_DUMPABLE: u64 = 4;
+const PR_SET_CHILD_SUBREAPER: u64 = 36;
+const PR_GET_CHILD_SUBREAPER: u64 = 37;
+const PR_SET_THP_DISABLE: u64 = 41;
+const PR_GET_THP_DISABLE: u64 = 42;
+const PR_SET_MDWE: u64 = 65;
+const PR_GET_MDWE: u64 = 66;
+const PR_SET_MEMORY_MERGE: u64 = 67;
+const PR_GET_MEMORY_MERGE: u64 = 68;
+const PR_SET_PDEATHSIG: u64 = 1;
+const MEMBARRIER_CMD_GET_REGISTRATIONS: u64 = 1 << 9;
+
+/// Everything that can be seen from outside.
+pub(crate) fn collect_outside(pid: Pid) -> Result<ProcessV1> {
+    let status = proc::Status::read(pid).context_proc()?;
+    let stat = proc::Stat::read(pid).context_proc()?;
+    let folders = PathFolderV1 {
+        cwd: proc::cwd(pid).context_proc()?.as_os_str().as_bytes().to_vec(),
+        root: proc::root(pid).context_proc()?.as_os_str().as_bytes().to_vec(),
+    };
+    let personality = fs::read_to_string(format!("/proc/{pid}/personality")).unwrap_or_default();
+    Ok(ProcessV1 {
+        pid: status.ns_pids.last().copied().unwrap_or(pid.0),
+        exit_signal: stat.exit_signal,
+        folders: Some(folders),
+        limits: limit::collect(&proc::Limits::read(pid).context_proc()?),
+        oom_score_adj: proc::oom_score_adj(pid).context_proc()?,
+        personality: u32::from_str_radix(personality.trim(), 16).unwrap_or(0),
+        coredump_filter: proc::coredump_filter(pid).ok().flatten().unwrap_or(0) as u32,
+        umask: status.umask.unwrap_or(0o022),
+        ..ProcessV1::default()
+    })
+}
+
+/// Everything that only the process itself is told.
+pub(crate) fn collect_inside(pid: Pid, record: &mut ProcessV1, remote: &mut Remote<'_>) -> Result<()> {
+    let status = proc::Status::read(pid).context_proc()?;
+    let timers = proc::Timers::read(pid).context_proc()?;
+    let name = || format!("cannot ask for the state of process {pid}");
+    record.actions = signal::collect(remote, &status).context(name)?;
+    record.interval_timers = timer::collect_interval(remote).context(name)?;
+    record.posix_timers = timer::collect_posix(remote, &timers).context(name)?;
+    ask_attributes(record, remote).context(name)
+}
+
+fn ask_attributes(record: &mut ProcessV1, remote: &mut Remote<'_>) -> io::Result<()> {
+    let mut ask = |option: u64| remote.call(libc::SYS_prctl, [option, 0, 0, 0, 0, 0]);
+    record.dumpable = ask(PR_GET_DUMPABLE)?? as u32;
+    record.thp_disabled = ask(PR_GET_THP_DISABLE)?.unwrap_or(0) != 0;
+    record.memory_deny_write_execute = ask(PR_GET_MDWE)?.unwrap_or(0) as u32;
+    record.memory_merge = ask(PR_GET_MEMORY_MERGE)?.unwrap_or(0) != 0;
+    let out = remote.put(0, &[0; 8])?;
+    remote.must(libc::SYS_prctl, [PR_GET_CHILD_SUBREAPER, out, 0, 0, 0, 0])?;
+    record.child_subreaper = i32::from_ne_bytes(remote.get(0)?) != 0;
+    let membarrier = [MEMBARRIER_CMD_GET_REGISTRATIONS, 0, 0, 0, 0, 0];
+    record.membarrier = remote.call(libc::SYS_membarrier, membarrier)?.unwrap_or(0) as u32;
+    Ok(())
+}
+
+/// Folders, umask, limits and so on of a process that is being rebuilt. `pid` as seen from here.
+pub(crate) fn rebuild(
+    pid: Pid,
+    record: &ProcessV1,
+    places: &Places,
+    remote: &mut Remote<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    let name = || format!("cannot rebuild process {}", record.pid);
+    enter_folders(record, places, remote)?;
+    remote.must(libc::SYS_umask, [record.umask.into(), 0, 0, 0, 0, 0]).context(name)?;
+    remote.must(libc::SYS_personality, [record.personality.into(), 0, 0, 0, 0, 0]).context(name)?;
+    tell_attributes(record, remote).context(name)?;
+    write_or_warn(pid, "oom_score_adj", record.oom_score_adj.to_string(), warnings);
+    if record.coredump_filter != 0 {
+        write_or_warn(pid, "coredump_filter", format!("{:#x}", record.coredump_filter), warnings);
+    }
+    Ok(())
+}
+
+fn enter_folders(record: &ProcessV1, places: &Places, remote: &mut Remote<'_>) -> Result<()> {
+    let Some(folders) = &record.folders else { return Ok(()) };
+    let folder = places.path(&folders.cwd);
+    let mut path = folder.as_os_str().as_bytes().to_vec();
+    path.push(0);
+    let name = || format!("cannot enter {}", folder.display());
+    let address = remote.put(0, &path).context(name)?;
+    remote.must(libc::SYS_chdir, [address, 0, 0, 0, 0, 0]).context(name).map(drop)
+}
+
+fn tell_attributes(record: &ProcessV1, remote: &mut Remote<'_>) -> io::Result<()> {
+    let mut tell = |option: u64, value: u64| remote.must(libc::SYS_prctl, [option, value, 0, 0, 0, 0]).map(drop);
+    if record.child_subreaper {
+        tell(PR_SET_CHILD_SUBREAPER, 1)?;
+    }
+    if record.thp_disabled {
+        tell(PR_SET_THP_DISABLE, 1)?;
+    }
+    if record.memory_merge {
+        tell(PR_SET_MEMORY_MERGE, 1)?;
+    }
+    for command in (0..32).filter(|bit| record.membarrier & 1 << bit != 0) {
+        remote.must(libc::SYS_membarrier, [1 << command, 0, 0, 0, 0, 0])?;
+    }
+    Ok(())
+}
+
+fn write_or_warn(pid: Pid, file: &str, value: String, warnings: &mut Vec<String>) {
+    let path = format!("/proc/{pid}/{file}");
+    let now = fs::read_to_string(&path).unwrap_or_default();
+    if now.trim() != value && let Err(e) = fs::write(&path, &value) {
+        warnings.push(format!("{file} of a process cannot be set to {value} here ({e})"));
+    }
+}
+
+/// What has to wait until credentials are final, because changing those resets it (prctl(2)).
+pub(crate) fn rebuild_last(record: &ProcessV1, remote: &mut Remote<'_>) -> Result<()> {
+    let name = || format!("cannot rebuild process {}", record.pid);
+    let mut tell = |option: u64, value: u64| {
+        remote.must(libc::SYS_prctl, [option, value, 0, 0, 0, 0]).map(drop).context(name)
+    };
+    if record.memory_deny_write_execute != 0 {
+        tell(PR_SET_MDWE, record.memory_deny_write_execute.into())?;
+    }
+    let signal = record.threads.first().map_or(0, |t| t.parent_death_signal);
+    if signal != 0 {
+        tell(PR_SET_PDEATHSIG, signal as u64)?;
+    }
+    // 2 (root may read a core dump) is what the kernel sets, not the program.
+    tell(PR_SET_DUMPABLE, u64::from(record.dumpable == 1))
+}

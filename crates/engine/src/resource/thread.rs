@@ -1,0 +1,227 @@
+//! Threads: registers, extended state, what the kernel keeps per thread, and the call in which it was stopped.
+
+use super::{credentials, scheduling};
+use crate::Result;
+use crate::checkpoint::freeze::FrozenThread;
+use crate::error::{Context, Error};
+use crate::foothold::thread_name;
+use crate::tree::InterruptedBefore;
+use rethaw_image::record::{RseqV1, ThreadV1};
+use rethaw_sys::arch::{ExtendedState, Interrupted, Registers};
+use rethaw_sys::memory;
+use rethaw_sys::proc::{self, Pid, Tid};
+use rethaw_sys::ptrace::Stopped;
+use rethaw_sys::remote::{Foothold, Remote};
+use rethaw_sys::task;
+
+/// Brings a thread that was just stopped into a state from which remote calls can start, and gives the
+/// registers with which it goes on after a restart.
+pub(crate) fn settle(pid: Pid, thread: &mut FrozenThread) -> Result<Registers> {
+    let tid = thread.stopped.tid();
+    let name = || format!("cannot read the registers of {}", thread_name(pid, tid));
+    let mut registers = thread.stopped.registers().context(name)?;
+    if !registers.is_64bit() {
+        return Err(Error::Refused {
+            what: "a 32-bit program".to_owned(),
+            pid: pid.0,
+            place: format!("thread {tid}"),
+            remedy: "run its 64-bit build".to_owned(),
+        });
+    }
+    let before = registers.to_bytes();
+    abort_critical_section(pid, &thread.stopped, &mut registers)?;
+    hide_spurious_eintr(pid, &thread.stopped, &mut registers).context(name)?;
+    if registers.to_bytes() != before {
+        thread.stopped.set_registers(&registers).context(name)?;
+    }
+    Ok(going_on(pid, &registers, thread.interrupted))
+}
+
+/// A thread inside a restartable sequence goes on at its abort handler, as after any preemption (rseq(2)). Has
+/// to be done before a remote call: the kernel would then take the sequence for left.
+fn abort_critical_section(pid: Pid, stopped: &Stopped, registers: &mut Registers) -> Result<()> {
+    const RSEQ_CS_OFFSET: u64 = 8;
+    let name = || format!("cannot read the restartable sequence of {}", thread_name(pid, stopped.tid()));
+    let Some((address, ..)) = stopped.rseq().context(name)? else { return Ok(()) };
+    let mut pointer = [0; 8];
+    memory::read(pid, address + RSEQ_CS_OFFSET, &mut pointer).context(name)?;
+    let pointer = u64::from_ne_bytes(pointer);
+    if pointer == 0 {
+        return Ok(());
+    }
+    // struct rseq_cs: version, flags (u32 each), start_ip, post_commit_offset, abort_ip.
+    let mut section = [0; 32];
+    memory::read(pid, pointer, &mut section).context(name)?;
+    let word = |at: usize| u64::from_ne_bytes(section[at..at + 8].try_into().unwrap_or_default());
+    if registers.ip().wrapping_sub(word(8)) < word(16) {
+        registers.set_ip(word(24));
+        registers.leave_call();
+    }
+    Ok(())
+}
+
+/// epoll_wait and sigtimedwait return EINTR after a stop. If no signal is there to explain it, the call is made
+/// again instead.
+fn hide_spurious_eintr(pid: Pid, stopped: &Stopped, registers: &mut Registers) -> std::io::Result<()> {
+    let Interrupted::SpuriousEintr(number) = registers.interrupted() else { return Ok(()) };
+    let status = proc::Status::read((pid, stopped.tid())).map_err(std::io::Error::other)?;
+    let deliverable = (status.signals.pending | status.signals.shared_pending) & !stopped.blocked()?;
+    if deliverable == 0 {
+        registers.call_again(number);
+    }
+    Ok(())
+}
+
+/// Registers with which the thread goes on after a restart, when the kernel knows nothing of the interrupted
+/// call any more.
+fn going_on(pid: Pid, registers: &Registers, first: Option<InterruptedBefore>) -> Registers {
+    let mut going_on = *registers;
+    match (registers.interrupted(), first) {
+        (Interrupted::No, _) => going_on.leave_call(),
+        (Interrupted::Again(number), _) => going_on.call_again(number),
+        (Interrupted::RestartBlock(_), Some(first)) => {
+            going_on.call_again(first.number);
+            use_remaining_time(pid, &mut going_on, first.number as i64);
+        }
+        // Either EINTR has an explanation, or the call was interrupted before this agent watched, and the
+        // kernel does not tell which call it was.
+        (Interrupted::RestartBlock(_) | Interrupted::SpuriousEintr(_), _) => going_on.call_returns_eintr(),
+    }
+    going_on
+}
+
+/// Sleeps go on with what is left, which the kernel has written to the caller's second argument when it was
+/// interrupted (nanosleep(2)). Where the caller gave none, the whole time is slept again: never less.
+fn use_remaining_time(pid: Pid, registers: &mut Registers, number: i64) {
+    let (request, remaining) = match number {
+        libc::SYS_nanosleep => (0, 1),
+        libc::SYS_clock_nanosleep => (2, 3),
+        _ => return,
+    };
+    let remaining = registers.arguments()[remaining];
+    let mut time = [0; 16];
+    if remaining != 0 && memory::read(pid, remaining, &mut time).is_ok() {
+        registers.set_argument(request, remaining);
+    }
+}
+
+/// Collects one settled thread. `process` makes further calls in the same remote session.
+pub(crate) fn collect(
+    pid: Pid,
+    thread: &mut FrozenThread,
+    going_on: &Registers,
+    foothold: &Foothold,
+    process: impl FnOnce(&mut Remote<'_>) -> Result<()>,
+) -> Result<ThreadV1> {
+    let stopped = &mut thread.stopped;
+    let tid = stopped.tid();
+    let name = || format!("cannot ask for the state of {}", thread_name(pid, tid));
+    let status = proc::Status::read((pid, tid)).context_proc()?;
+    let (robust_list, robust_list_len) = task::robust_list(tid).context(name)?;
+    let mut record = ThreadV1 {
+        tid: status.ns_pids.last().copied().unwrap_or(tid.0),
+        registers: going_on.to_bytes(),
+        xstate: stopped.extended_state().context(name)?.0,
+        blocked: stopped.blocked().context(name)?,
+        pending: stopped.pending(false).context(name)?,
+        robust_list,
+        robust_list_len,
+        rseq: stopped.rseq().context(name)?.map(|(address, size, signature, flags)| RseqV1 {
+            address,
+            size,
+            signature,
+            flags,
+        }),
+        comm: status.name.clone(),
+        scheduling: Some(scheduling::collect(tid)?),
+        no_new_privs: status.no_new_privs,
+        ..ThreadV1::default()
+    };
+    let mut remote = Remote::begin(stopped, foothold).context(name)?;
+    ask_thread(&mut remote, &mut record).context(name)?;
+    record.credentials = Some(credentials::collect(&status, &mut remote).context(name)?);
+    process(&mut remote)?;
+    remote.end().context(name)?;
+    Ok(record)
+}
+
+const PR_GET_TID_ADDRESS: u64 = 40;
+const PR_GET_PDEATHSIG: u64 = 2;
+
+fn ask_thread(remote: &mut Remote<'_>, record: &mut ThreadV1) -> std::io::Result<()> {
+    let out = remote.put(0, &[0; 64])?;
+    remote.must(libc::SYS_sigaltstack, [0, out, 0, 0, 0, 0])?;
+    record.alternate_stack = remote.get::<24>(0)?.to_vec();
+    remote.must(libc::SYS_prctl, [PR_GET_TID_ADDRESS, out, 0, 0, 0, 0])?;
+    record.tid_address = u64::from_ne_bytes(remote.get(0)?);
+    remote.must(libc::SYS_prctl, [PR_GET_PDEATHSIG, out, 0, 0, 0, 0])?;
+    record.parent_death_signal = i32::from_ne_bytes(remote.get(0)?);
+    Ok(())
+}
+
+/// Gives a new thread everything but its registers and its mask. `pid` as seen from here.
+pub(crate) fn rebuild(remote: &mut Remote<'_>, tid: Tid, record: &ThreadV1, warnings: &mut Vec<String>) -> Result<()> {
+    let name = || format!("cannot rebuild thread {}", record.tid);
+    tell_thread(remote, record).context(name)?;
+    super::signal::queue_thread_signals(remote, record).context(name)?;
+    if let Some(attributes) = &record.scheduling {
+        scheduling::rebuild(tid, attributes, remote, warnings)?;
+    }
+    Ok(())
+}
+
+fn tell_thread(remote: &mut Remote<'_>, record: &ThreadV1) -> std::io::Result<()> {
+    remote.must(libc::SYS_set_tid_address, [record.tid_address, 0, 0, 0, 0, 0])?;
+    if record.robust_list != 0 {
+        let arguments = [record.robust_list, record.robust_list_len, 0, 0, 0, 0];
+        remote.must(libc::SYS_set_robust_list, arguments)?;
+    }
+    if let Some(rseq) = &record.rseq {
+        let arguments = [rseq.address, rseq.size.into(), rseq.flags.into(), rseq.signature.into(), 0, 0];
+        remote.must(libc::SYS_rseq, arguments)?;
+    }
+    let mut name = record.comm.clone();
+    name.truncate(15);
+    name.push(0);
+    let address = remote.put(0, &name)?;
+    remote.must(libc::SYS_prctl, [libc::PR_SET_NAME as u64, address, 0, 0, 0, 0])?;
+    if let Some(stack) = settable_stack(&record.alternate_stack) {
+        let address = remote.put(0, &stack)?;
+        remote.must(libc::SYS_sigaltstack, [address, 0, 0, 0, 0, 0])?;
+    }
+    Ok(())
+}
+
+/// `stack_t` that can be set: SS_ONSTACK only tells that the thread ran on it (sigaltstack(2)), the kernel
+/// derives it from the stack pointer.
+fn settable_stack(stack: &[u8]) -> Option<[u8; 24]> {
+    const SS_ONSTACK: u32 = 1;
+    let mut stack: [u8; 24] = stack.try_into().ok()?;
+    let flags = u32::from_ne_bytes(stack[8..12].try_into().ok()?) & !SS_ONSTACK;
+    stack[8..12].copy_from_slice(&flags.to_ne_bytes());
+    Some(stack)
+}
+
+/// The very last step of a thread: registers, extended state and mask of the program.
+pub(crate) fn hand_over(stopped: &mut Stopped, record: &ThreadV1) -> Result<()> {
+    let name = || format!("cannot set the registers of thread {}", record.tid);
+    let registers = Registers::from_bytes(&record.registers).ok_or_else(|| Error::CannotRestart {
+        what: format!("the registers of thread {} in the image have a wrong size", record.tid),
+        remedy: "take an older checkpoint".to_owned(),
+    })?;
+    stopped.set_extended_state(&ExtendedState(record.xstate.clone())).context(name)?;
+    stopped.set_blocked(record.blocked).context(name)?;
+    stopped.set_registers(&registers).context(name)
+}
+
+/// Turns errors of /proc readers into ours.
+pub(crate) trait ContextProc<T> {
+    /// The reader's error names the file already.
+    fn context_proc(self) -> Result<T>;
+}
+
+impl<T> ContextProc<T> for proc::Result<T> {
+    fn context_proc(self) -> Result<T> {
+        self.map_err(|e| Error::Os { operation: "cannot read the state of a process".to_owned(), source: std::io::Error::other(e) })
+    }
+}

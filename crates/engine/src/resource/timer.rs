@@ -1,0 +1,134 @@
+//! Interval timers and POSIX timers. Both are armed as the last step of a restart with what was left.
+
+use crate::Result;
+use crate::error::Context;
+use rethaw_image::record::{IntervalTimerV1, PosixTimerV1};
+use rethaw_sys::proc::{self, Timers};
+use rethaw_sys::remote::Remote;
+use std::collections::BTreeSet;
+use std::io;
+
+const INTERVAL_TIMERS: u64 = 3;
+
+/// ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF.
+pub(crate) fn collect_interval(remote: &mut Remote<'_>) -> io::Result<Vec<IntervalTimerV1>> {
+    let out = remote.put(0, &[0; 32])?;
+    let mut timers = Vec::new();
+    for which in 0..INTERVAL_TIMERS {
+        remote.must(libc::SYS_getitimer, [which, out, 0, 0, 0, 0])?;
+        let words = words(remote.get::<32>(0)?);
+        timers.push(IntervalTimerV1 {
+            interval_us: words[0] * 1_000_000 + words[1],
+            value_us: words[2] * 1_000_000 + words[3],
+        });
+    }
+    Ok(timers)
+}
+
+/// Four 64-bit words.
+fn words(bytes: [u8; 32]) -> [u64; 4] {
+    std::array::from_fn(|i| u64::from_ne_bytes(bytes[i * 8..i * 8 + 8].try_into().unwrap_or_default()))
+}
+
+fn bytes(words: [u64; 4]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+}
+
+/// POSIX timers: their identity from /proc/PID/timers (Linux 3.10), the time left from inside.
+pub(crate) fn collect_posix(remote: &mut Remote<'_>, timers: &Timers) -> io::Result<Vec<PosixTimerV1>> {
+    let out = remote.put(0, &[0; 32])?;
+    let mut records = Vec::new();
+    for timer in &timers.timers {
+        remote.must(libc::SYS_timer_gettime, [timer.id as u64, out, 0, 0, 0, 0])?;
+        let words = words(remote.get::<32>(0)?);
+        let (notify, thread) = match timer.notify {
+            proc::Notify::None => (libc::SIGEV_NONE, 0),
+            _ if timer.to_thread => (libc::SIGEV_THREAD_ID, timer.target),
+            _ => (libc::SIGEV_SIGNAL, 0),
+        };
+        records.push(PosixTimerV1 {
+            id: timer.id,
+            clock: timer.clock,
+            notify,
+            signal: timer.signal,
+            value: timer.value,
+            thread,
+            interval_ns: words[0] * 1_000_000_000 + words[1],
+            remaining_ns: words[2] * 1_000_000_000 + words[3],
+        });
+    }
+    Ok(records)
+}
+
+/// Makes the timers under their old ids, disarmed.
+pub(crate) fn rebuild_posix(remote: &mut Remote<'_>, records: &[PosixTimerV1]) -> Result<()> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    // PR_TIMER_CREATE_RESTORE_IDS (Linux 6.15): timer_create takes the id from where it puts it.
+    const PR_TIMER_CREATE_RESTORE_IDS: u64 = 77;
+    let context = || "cannot rebuild a POSIX timer".to_owned();
+    let prctl = |remote: &mut Remote<'_>, on: u64| {
+        remote.call(libc::SYS_prctl, [PR_TIMER_CREATE_RESTORE_IDS, on, 0, 0, 0, 0]).context(context)
+    };
+    let chosen = prctl(remote, 1)?.is_ok();
+    let wanted: BTreeSet<i32> = records.iter().map(|r| r.id).collect();
+    let mut surplus = Vec::new();
+    for record in records {
+        loop {
+            let id = create(remote, record).context(context)?;
+            if id == record.id {
+                break;
+            }
+            // Older kernels count up: make and drop timers until the number comes.
+            if chosen || id > record.id || wanted.contains(&id) {
+                return Err(std::io::Error::other(format!("got id {id} instead of {}", record.id))).context(context);
+            }
+            surplus.push(id);
+        }
+    }
+    for id in surplus {
+        remote.must(libc::SYS_timer_delete, [id as u64, 0, 0, 0, 0, 0]).context(context)?;
+    }
+    if chosen {
+        prctl(remote, 0)?.context(context)?;
+    }
+    Ok(())
+}
+
+/// `struct sigevent`: value, signo, notify, tid.
+fn create(remote: &mut Remote<'_>, record: &PosixTimerV1) -> io::Result<i32> {
+    let mut event = record.value.to_ne_bytes().to_vec();
+    for word in [record.signal, record.notify, record.thread] {
+        event.extend_from_slice(&word.to_ne_bytes());
+    }
+    event.resize(64, 0);
+    let event = remote.put(0, &event)?;
+    let id = remote.put(128, &record.id.to_ne_bytes())?;
+    remote.must(libc::SYS_timer_create, [record.clock as u64, event, id, 0, 0, 0])?;
+    remote.get(128).map(i32::from_ne_bytes)
+}
+
+/// Arms all timers; a one-shot timer that had expired stays disarmed.
+pub(crate) fn arm(remote: &mut Remote<'_>, interval: &[IntervalTimerV1], posix: &[PosixTimerV1]) -> io::Result<()> {
+    for (which, timer) in (0_u64..).zip(interval) {
+        // "About to expire" reads as zero with an interval.
+        let value = if timer.value_us == 0 { timer.interval_us } else { timer.value_us };
+        if value != 0 {
+            let micro = 1_000_000;
+            let words = [timer.interval_us / micro, timer.interval_us % micro, value / micro, value % micro];
+            let address = remote.put(0, &bytes(words))?;
+            remote.must(libc::SYS_setitimer, [which, address, 0, 0, 0, 0])?;
+        }
+    }
+    for timer in posix {
+        let value = if timer.remaining_ns == 0 { timer.interval_ns } else { timer.remaining_ns };
+        if value != 0 {
+            let nano = 1_000_000_000;
+            let words = [timer.interval_ns / nano, timer.interval_ns % nano, value / nano, value % nano];
+            let address = remote.put(0, &bytes(words))?;
+            remote.must(libc::SYS_timer_settime, [timer.id as u64, 0, address, 0, 0, 0])?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! What has to hold before anything is started or changed.
+
+use super::plan::Plan;
+use super::{Files, Options};
+use crate::resource::file::{self, Rewind};
+use crate::{Error, Result};
+use rethaw_image::record::{Backing, DescriptionKind, FileIdentityV1, MappingV1};
+use rethaw_sys::proc;
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+/// The processor, the user. Gives warnings.
+pub(crate) fn machine(plan: &Plan) -> Result<Vec<String>> {
+    let here: BTreeSet<String> = proc::cpuinfo().map(|cpu| cpu.flags.into_iter().collect()).unwrap_or_default();
+    let missing: Vec<&str> =
+        plan.computation.cpu_flags.iter().filter(|f| matters(f) && !here.contains(*f)).map(String::as_str).collect();
+    if !missing.is_empty() {
+        return Err(Error::CannotRestart {
+            what: format!("this processor lacks {} of the one where the checkpoint was taken", missing.join(", ")),
+            remedy: "restart on a node of the same or a newer kind".to_owned(),
+        });
+    }
+    let uid = rustix::process::geteuid().as_raw();
+    if plan.computation.uid != uid {
+        return Err(Error::CannotRestart {
+            what: format!("the checkpoint is of user {}, and you are user {uid}", plan.computation.uid),
+            remedy: "restart it as that user".to_owned(),
+        });
+    }
+    Ok(Vec::new())
+}
+
+/// Instruction sets that programs choose at run time. Other flags (of the kernel, of virtualisation, of power
+/// management) do not matter to a program.
+fn matters(flag: &str) -> bool {
+    const PREFIXES: [&str; 6] = ["avx", "sse", "amx", "vaes", "vpclmul", "sha"];
+    const NAMES: [&str; 16] = [
+        "fma", "f16c", "bmi1", "bmi2", "popcnt", "movbe", "aes", "pclmulqdq", "adx", "gfni", "ssse3", "abm",
+        "rdrand", "rdseed", "fsgsbase", "xsave",
+    ];
+    NAMES.contains(&flag) || PREFIXES.iter().any(|prefix| flag.starts_with(prefix))
+}
+
+/// The files that the program has open or mapped, its folder, its executable. Gives what is to be rewound.
+pub(crate) fn files(plan: &Plan, options: &Options) -> Result<Vec<Rewind>> {
+    for process in &plan.processes {
+        let mappings = process.memory.iter().flat_map(|memory| &memory.mappings);
+        for mapping in mappings.filter(|m| m.backing() == Backing::File) {
+            mapped_file(plan, mapping)?;
+        }
+        if let Some(folders) = &process.folders {
+            let path = plan.places.path(&folders.cwd);
+            if !path.is_dir() {
+                return Err(Error::CannotRestart {
+                    what: format!("{} is gone, the current folder of process {}", path.display(), process.pid),
+                    remedy: "make it again, or tell where it is now with --map OLD=NEW".to_owned(),
+                });
+            }
+        }
+    }
+    rewinds(plan, options.files)
+}
+
+fn rewinds(plan: &Plan, files: Files) -> Result<Vec<Rewind>> {
+    let mut rewinds = Vec::new();
+    for description in plan.descriptions.values() {
+        if let Some(DescriptionKind::Regular(regular)) = &description.kind {
+            let planned = file::plan_rewind(description, regular, files, &plan.places)?;
+            rewinds.extend(planned.filter(|new| !rewinds.contains(new)));
+        }
+    }
+    Ok(rewinds)
+}
+
+/// Clean pages of a private mapping are not in the image, so the file has to be the same; a shared one is
+/// written by the program itself and may have changed since.
+fn mapped_file(plan: &Plan, mapping: &MappingV1) -> Result<()> {
+    let Some(saved) = &mapping.file else { return Ok(()) };
+    let path = plan.places.path(&saved.path);
+    let Ok(now) = fs::metadata(&path) else {
+        return Err(Error::CannotRestart {
+            what: format!("{} is gone, which the program has mapped", path.display()),
+            remedy: "put it back, or tell where it is now with --map OLD=NEW".to_owned(),
+        });
+    };
+    if !mapping.shared && differs(saved, &now) {
+        return Err(Error::CannotRestart {
+            what: format!("{} has changed since the checkpoint, and the program runs its old contents", path.display()),
+            remedy: "put the old file back (same size and modification time), or tell where it is with --map OLD=NEW"
+                .to_owned(),
+        });
+    }
+    Ok(())
+}
+
+fn differs(saved: &FileIdentityV1, now: &fs::Metadata) -> bool {
+    let regular = now.is_file();
+    let mtime_ns = now.mtime() * 1_000_000_000 + now.mtime_nsec();
+    regular && (saved.size != now.size() || saved.mtime_ns != mtime_ns)
+}

@@ -1,0 +1,50 @@
+//! Descriptors: requests that the libraries lack.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Owner of a descriptor's signals: (F_OWNER_ kind, id, signal) (F_GETOWN_EX and F_GETSIG of fcntl(2)).
+pub fn owner(fd: BorrowedFd<'_>) -> io::Result<(i32, i32, i32)> {
+    const F_GETOWN_EX: libc::c_int = 16;
+    const F_GETSIG: libc::c_int = 11;
+    let mut owner = [0_i32; 2];
+    // SAFETY: `owner` is as large as struct f_owner_ex (two ints) and live.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), F_GETOWN_EX, owner.as_mut_ptr()) })?;
+    // SAFETY: integers only.
+    let signal = check(unsafe { libc::fcntl(fd.as_raw_fd(), F_GETSIG) })?;
+    Ok((owner[0], owner[1], signal))
+}
+
+/// A signalfd(2) that accepts `mask`.
+pub fn signalfd(mask: u64) -> io::Result<OwnedFd> {
+    // SAFETY: the kernel reads 8 bytes of mask and gives a descriptor that nobody else owns.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_signalfd4, -1, &raw const mask, 8, libc::SFD_CLOEXEC);
+        check(fd as libc::c_int).map(|fd| OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Sets the unread expirations of a timerfd (TFD_IOC_SET_TICKS, Linux 3.17, CONFIG_CHECKPOINT_RESTORE).
+pub fn set_timer_ticks(fd: BorrowedFd<'_>, ticks: u64) -> io::Result<()> {
+    const TFD_IOC_SET_TICKS: libc::c_ulong = 0x4008_5400;
+    // SAFETY: the kernel reads one live u64.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), TFD_IOC_SET_TICKS, &raw const ticks) }).map(drop)
+}
+
+/// Takes a lock of the description (F_OFD_SETLK of fcntl(2), Linux 3.15). `len` 0: to the end.
+pub fn lock_description(fd: BorrowedFd<'_>, exclusive: bool, start: u64, len: u64) -> io::Result<()> {
+    let kind = if exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
+    let lock = libc::flock {
+        l_type: kind as i16,
+        l_whence: libc::SEEK_SET as i16,
+        l_start: start as i64,
+        l_len: len as i64,
+        l_pid: 0,
+    };
+    // SAFETY: `lock` is live.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) }).map(drop)
+}
