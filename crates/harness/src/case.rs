@@ -95,11 +95,7 @@ impl Case {
 
     /// Starts a command; its output goes to `LABEL.out` and `LABEL.err` in the test's folder.
     pub fn start(&self, label: &str, mut command: Command) -> Result<Job> {
-        let mut label = label.to_string();
-        while self.labels.borrow().contains(&label) {
-            label.push('+');
-        }
-        self.labels.borrow_mut().push(label.clone());
+        let label = self.new_label(label);
         command.stdout(File::create(self.path(format!("{label}.out")))?);
         command.stderr(File::create(self.path(format!("{label}.err")))?);
         let child = command
@@ -111,6 +107,22 @@ impl Case {
             folder: self.folder.clone(),
             status: None,
         })
+    }
+
+    /// The second command of a name is called `NAME.2`.
+    fn new_label(&self, label: &str) -> String {
+        let mut labels = self.labels.borrow_mut();
+        let before = labels
+            .iter()
+            .filter(|other| other.split('.').next() == Some(label))
+            .count();
+        let label = if before == 0 {
+            label.to_string()
+        } else {
+            format!("{label}.{}", before + 1)
+        };
+        labels.push(label.clone());
+        label
     }
 
     /// Runs a command to its end.

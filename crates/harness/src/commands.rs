@@ -70,11 +70,12 @@ impl Case {
     pub fn status(&self) -> Result<Option<Status>> {
         let mut command = self.rethaw(["status", "--json"])?;
         command.arg(self.checkpoints());
-        let finished = self.run("status", command)?;
-        if !finished.status.success() {
+        let output = command.output()?;
+        if !output.status.success() {
             return Ok(None);
         }
-        let value: Value = serde_json::from_str(&finished.out)?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let value: Value = serde_json::from_str(&text)?;
         let line = value.get(0).unwrap_or(&value);
         let number = |name: &str| line.get(name).and_then(Value::as_i64).map(|number| number as i32);
         let protected = line.get("protected").and_then(Value::as_bool);
@@ -86,7 +87,7 @@ impl Case {
             })),
             _ => Err(Failure::new(format!(
                 "status --json has no pid and protected: {}",
-                finished.out
+                text
             ))),
         }
     }

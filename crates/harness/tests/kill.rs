@@ -59,7 +59,7 @@ fn go_with_many_goroutines() -> Outcome {
 
 #[test]
 fn rust_with_threads() -> Outcome {
-    compiled("rust-threads", 500, 4000)
+    compiled("rust-threads", 1000, 4000)
 }
 
 /// The script lies beside the compiled programs where a user without the sources runs the tests.
@@ -91,7 +91,7 @@ fn numpy(python: &Path, which: &str, threads: u32) -> Outcome {
             script().as_os_str(),
             OsStr::new("--log"),
         ]),
-        after: words(["--size", "400", "--iterations", "250", "--seed", "7"].map(OsStr::new)),
+        after: words(["--size", "500", "--iterations", "1500", "--seed", "7"].map(OsStr::new)),
         environment: vec![
             ("OMP_NUM_THREADS", threads_text.clone()),
             ("OPENBLAS_NUM_THREADS", threads_text),
