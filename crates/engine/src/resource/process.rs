@@ -53,7 +53,7 @@ pub(crate) fn collect_inside(pid: Pid, record: &mut ProcessV1, remote: &mut Remo
     let name = || format!("cannot ask for the state of process {pid}");
     record.actions = signal::collect(remote).context(name)?;
     record.interval_timers = timer::collect_interval(remote).context(name)?;
-    record.posix_timers = timer::collect_posix(remote, &timers).context(name)?;
+    record.posix_timers = timer::collect_posix(pid, remote, &timers).context(name)?;
     ask_attributes(record, remote).context(name)
 }
 

@@ -1,5 +1,6 @@
 //! Signals: actions and pending signals. Masks and alternate stacks belong to threads.
 
+use super::timer;
 use crate::Result;
 use crate::error::Context;
 use rethaw_image::record::{ProcessV1, SignalActionV1, ThreadV1};
@@ -56,7 +57,7 @@ fn set_action(remote: &mut Remote<'_>, signal: u64, action: &SignalActionV1) -> 
 /// Queues signals that were pending for the process. Only the process itself may queue any siginfo
 /// (rt_sigqueueinfo(2)); all signals are blocked meanwhile.
 pub(crate) fn queue_process_signals(remote: &mut Remote<'_>, record: &ProcessV1) -> io::Result<()> {
-    for info in &record.pending {
+    for info in record.pending.iter().filter(|info| !timer::sends_again(info, &record.posix_timers)) {
         let address = remote.put(0, info)?;
         remote.must(libc::SYS_rt_sigqueueinfo, [record.pid as u64, number(info), address, 0, 0, 0])?;
     }
@@ -64,14 +65,10 @@ pub(crate) fn queue_process_signals(remote: &mut Remote<'_>, record: &ProcessV1)
 }
 
 /// As [`queue_process_signals`], for one thread.
-pub(crate) fn queue_thread_signals(remote: &mut Remote<'_>, record: &ThreadV1) -> io::Result<()> {
-    if record.pending.is_empty() {
-        return Ok(());
-    }
-    let process = remote.must(libc::SYS_getpid, [0; 6])?;
-    for info in &record.pending {
+pub(crate) fn queue_thread_signals(remote: &mut Remote<'_>, process: &ProcessV1, record: &ThreadV1) -> io::Result<()> {
+    for info in record.pending.iter().filter(|info| !timer::sends_again(info, &process.posix_timers)) {
         let address = remote.put(0, info)?;
-        remote.must(libc::SYS_rt_tgsigqueueinfo, [process, record.tid as u64, number(info), address, 0, 0])?;
+        remote.must(libc::SYS_rt_tgsigqueueinfo, [process.pid as u64, record.tid as u64, number(info), address, 0, 0])?;
     }
     Ok(())
 }

@@ -137,7 +137,7 @@ fn rebuild_process(stub: &mut Stub, record: &ProcessV1, plan: &Plan, warnings: &
     process::rebuild(pid, record, &plan.places, &mut stub.remote()?, warnings)?;
     for (index, thread) in record.threads.iter().enumerate() {
         let tid = stub.threads[index].tid();
-        thread::rebuild(&mut stub.remote_in(index)?, tid, thread, warnings)?;
+        thread::rebuild(&mut stub.remote_in(index)?, tid, record, thread, warnings)?;
     }
     signal::rebuild(&mut stub.remote()?, record)?;
     timer::rebuild_posix(&mut stub.remote()?, &record.posix_timers)
@@ -157,7 +157,7 @@ fn finish_process(stub: &mut Stub, record: &ProcessV1, warnings: &mut Vec<String
     }
     process::rebuild_last(record, &mut stub.remote()?)?;
     signal::queue_process_signals(&mut stub.remote()?, record).context(name)?;
-    timer::arm(&mut stub.remote()?, &record.interval_timers, &record.posix_timers).context(name)?;
+    timer::arm(&mut stub.remote()?, record).context(name)?;
     stub.leave()?;
     for (stopped, thread) in stub.threads.iter_mut().zip(&record.threads) {
         thread::hand_over(stopped, thread)?;
