@@ -147,10 +147,12 @@ impl Snapshot {
             copy.end();
             tree.snapshots.remove(&pid);
         }
-        if self.stop && self.written {
-            tree.kill()?;
+        match self.frozen {
+            Some(frozen) if self.stop && self.written => {
+                frozen.kill(tree);
+                tree.kill()
+            }
+            _ => Ok(()),
         }
-        drop(self.frozen);
-        Ok(())
     }
 }

@@ -1,0 +1,138 @@
+//! Every program of tests/programs under every variant of checkpoint and restart.
+#![forbid(unsafe_code)]
+
+use rethaw_harness::{Outcome, ensure_equal, programs};
+
+macro_rules! programs {
+    ($($name:ident)*) => {
+        const LISTED: &[&str] = &[$(stringify!($name)),*];
+        $(mod $name {
+            use rethaw_harness::{Outcome, matrix::{Variant, run}};
+
+            #[test]
+            fn passes_alone() -> Outcome {
+                run(stringify!($name), Variant::Alone)
+            }
+            #[test]
+            fn notices_damage() -> Outcome {
+                run(stringify!($name), Variant::Damaged)
+            }
+            #[test]
+            fn stopped_and_restarted() -> Outcome {
+                run(stringify!($name), Variant::Stopped)
+            }
+            #[test]
+            fn stopped_and_restarted_twice() -> Outcome {
+                run(stringify!($name), Variant::Twice)
+            }
+            #[test]
+            fn checkpointed_and_continued() -> Outcome {
+                run(stringify!($name), Variant::Continued)
+            }
+            #[test]
+            fn killed_and_restarted() -> Outcome {
+                run(stringify!($name), Variant::Killed)
+            }
+            #[test]
+            fn isolated() -> Outcome {
+                run(stringify!($name), Variant::Isolated)
+            }
+            #[test]
+            fn compressed() -> Outcome {
+                run(stringify!($name), Variant::Compressed)
+            }
+            #[test]
+            fn paused() -> Outcome {
+                run(stringify!($name), Variant::Paused)
+            }
+        })*
+    };
+}
+
+programs! {
+    clock_continues
+    clock_vdso
+    epoll
+    epoll_closed_number
+    eventfd
+    file_appended
+    file_devices
+    file_folder
+    file_locks
+    file_mapping_deleted
+    file_mapping_library
+    file_mapping_private
+    file_mapping_shared
+    file_offset
+    file_shared_description
+    file_unlinked
+    generated_code
+    guard_pages
+    heap
+    huge_pages_reserved
+    huge_pages_transparent
+    madvise_dontneed
+    madvise_flags
+    memory_anonymous
+    memory_changing
+    memory_file
+    memory_growing_down
+    memory_locked
+    memory_locked_future
+    memory_many_mappings
+    memory_protection_keys
+    memory_sparse
+    pipe_in_flight
+    process_controls
+    process_controls_default
+    process_folder
+    process_ids
+    process_limits
+    process_names
+    process_oom_score
+    process_personality
+    process_scheduling
+    registers_amx
+    registers_avx512
+    registers_general
+    registers_in_system_call
+    registers_vector
+    signal_alternate_stack
+    signal_handlers
+    signal_masks
+    signal_on_alternate_stack
+    signal_pending
+    signal_pending_thread
+    signalfd
+    sleep_absolute
+    sleep_relative
+    socket_pair
+    stack_below_pointer
+    stack_coroutines
+    stack_growing
+    stdio
+    thread_join
+    thread_local_storage
+    thread_robust_mutex
+    thread_rseq
+    threads_many
+    timer_descriptor
+    timer_interval
+    timer_interval_cpu
+    timer_posix
+    timer_posix_running
+    wait_descriptor
+    wait_for_signal
+    wait_futex
+    wait_futex_timeout
+    wait_lock
+    wait_poll_timeout
+}
+
+#[test]
+fn every_program_is_listed() -> Outcome {
+    let mut listed: Vec<&str> = LISTED.to_vec();
+    listed.sort_unstable();
+    ensure_equal!(programs::self_checking()?, listed, "programs in tests/programs");
+    Ok(())
+}
