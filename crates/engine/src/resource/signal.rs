@@ -3,20 +3,18 @@
 use crate::Result;
 use crate::error::Context;
 use rethaw_image::record::{ProcessV1, SignalActionV1, ThreadV1};
-use rethaw_sys::proc::Status;
 use rethaw_sys::remote::Remote;
 use std::io;
 
 const SIGNALS: u64 = 64;
 const SIGACTION_SIZE: usize = 32;
 
-/// Asks for the actions of all signals that are ignored or caught, and of SIGCHLD, whose flags matter even
-/// with the default action (SA_NOCLDWAIT).
-pub(crate) fn collect(remote: &mut Remote<'_>, status: &Status) -> io::Result<Vec<SignalActionV1>> {
-    let interesting = status.signals.ignored | status.signals.caught | 1 << (libc::SIGCHLD - 1);
+/// Asks for the actions of all signals: flags are kept, and given back by sigaction(2), even with the default
+/// action.
+pub(crate) fn collect(remote: &mut Remote<'_>) -> io::Result<Vec<SignalActionV1>> {
     let out = remote.put(0, &[0; SIGACTION_SIZE])?;
     let mut actions = vec![SignalActionV1::default(); SIGNALS as usize];
-    for signal in (1..=SIGNALS).filter(|signal| interesting & 1 << (signal - 1) != 0) {
+    for signal in 1..=SIGNALS {
         remote.must(libc::SYS_rt_sigaction, [signal, 0, out, 8, 0, 0])?;
         let bytes: [u8; SIGACTION_SIZE] = remote.get(0)?;
         let word = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap_or_default());

@@ -156,6 +156,10 @@ fn ask_thread(remote: &mut Remote<'_>, record: &mut ThreadV1) -> std::io::Result
     record.tid_address = u64::from_ne_bytes(remote.get(0)?);
     remote.must(libc::SYS_prctl, [PR_GET_PDEATHSIG, out, 0, 0, 0, 0])?;
     record.parent_death_signal = i32::from_ne_bytes(remote.get(0)?);
+    let slack = scheduling::ask_timer_slack(remote)?;
+    if let Some(attributes) = &mut record.scheduling {
+        attributes.timer_slack_ns = slack;
+    }
     Ok(())
 }
 
