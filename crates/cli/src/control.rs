@@ -82,8 +82,7 @@ const LONGEST_LINE: u64 = 4 << 20;
 
 /// Asks a computation and waits for the answer as long as it takes.
 pub fn ask(socket: &Path, request: Request) -> Result<Reply> {
-    let mut stream =
-        UnixStream::connect(socket).context(|| format!("connect to {}", socket.display()))?;
+    let mut stream = UnixStream::connect(socket).context(|| format!("connect to {}", socket.display()))?;
     send(&mut stream, &request).context(|| format!("ask {}", socket.display()))?;
     match receive(&stream) {
         Ok(Some(reply)) => Ok(reply),
@@ -95,9 +94,10 @@ pub fn ask(socket: &Path, request: Request) -> Result<Reply> {
 /// The same, with a failure as an error.
 pub fn demand(socket: &Path, request: Request) -> Result<Reply> {
     match ask(socket, request)? {
-        Reply::Failed { sentence, refused } => {
-            Err(Failure::with_status(if refused { status::REFUSED } else { status::FAILED }, sentence))
-        }
+        Reply::Failed { sentence, refused } => Err(Failure::with_status(
+            if refused { status::REFUSED } else { status::FAILED },
+            sentence,
+        )),
         reply => Ok(reply),
     }
 }
@@ -132,18 +132,25 @@ pub fn accept_request(stream: &UnixStream) -> std::io::Result<Option<Request>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_request_and_its_reply() {
         let (mut client, server) = UnixStream::pair().expect("a pair");
-        let request = Request::Checkpoint { stop: true, wait: false };
+        let request = Request::Checkpoint {
+            stop: true,
+            wait: false,
+        };
         send(&mut client, &request).expect("sent");
         assert_eq!(accept_request(&server).expect("received"), Some(request));
         let mut server = server;
         send(&mut server, &Reply::Accepted).expect("sent");
-        assert_eq!(receive::<Reply>(&client).expect("received"), Some(Reply::Accepted));
+        assert_eq!(
+            receive::<Reply>(&client).expect("received"),
+            Some(Reply::Accepted)
+        );
     }
 
     #[test]

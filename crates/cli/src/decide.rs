@@ -116,6 +116,7 @@ pub fn decide(facts: &Facts) -> Decision {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
@@ -132,68 +133,143 @@ mod tests {
     }
 
     fn checkpointed() -> Facts {
-        Facts { has_checkpoint: true, same_command: Some(true), ..nothing() }
+        Facts {
+            has_checkpoint: true,
+            same_command: Some(true),
+            ..nothing()
+        }
     }
 
     fn elsewhere(over: Option<&str>) -> Whereabouts {
-        Whereabouts::Elsewhere { host: "node2".into(), over: over.map(str::to_string) }
+        Whereabouts::Elsewhere {
+            host: "node2".into(),
+            over: over.map(str::to_string),
+        }
     }
 
     #[test]
     fn an_empty_folder_launches() {
         assert_eq!(decide(&nothing()), Decision::Launch { clear: false });
-        let died_early = Facts { same_command: Some(true), ..nothing() };
+        let died_early = Facts {
+            same_command: Some(true),
+            ..nothing()
+        };
         assert_eq!(decide(&died_early), Decision::Launch { clear: false });
-        let other_died_early = Facts { same_command: Some(false), ..nothing() };
+        let other_died_early = Facts {
+            same_command: Some(false),
+            ..nothing()
+        };
         assert_eq!(decide(&other_died_early), Decision::Launch { clear: false });
     }
 
     #[test]
     fn a_checkpoint_restarts() {
         assert_eq!(decide(&checkpointed()), Decision::Restart);
-        let copied = Facts { same_command: None, ..checkpointed() };
+        let copied = Facts {
+            same_command: None,
+            ..checkpointed()
+        };
         assert_eq!(decide(&copied), Decision::Restart);
     }
 
     #[test]
     fn a_finished_computation_is_not_replayed() {
-        let finished = Facts { finished: true, ..checkpointed() };
+        let finished = Facts {
+            finished: true,
+            ..checkpointed()
+        };
         assert_eq!(decide(&finished), Decision::AlreadyFinished);
-        let fresh = Facts { fresh: true, ..finished };
+        let fresh = Facts {
+            fresh: true,
+            ..finished
+        };
         assert_eq!(decide(&fresh), Decision::Launch { clear: true });
     }
 
     #[test]
     fn another_command_line_is_refused_unless_told() {
-        let other = Facts { same_command: Some(false), ..checkpointed() };
+        let other = Facts {
+            same_command: Some(false),
+            ..checkpointed()
+        };
         assert_eq!(decide(&other), Decision::Refuse(Refusal::OtherCommand));
-        let finished = Facts { finished: true, has_checkpoint: false, ..other.clone() };
+        let finished = Facts {
+            finished: true,
+            has_checkpoint: false,
+            ..other.clone()
+        };
         assert_eq!(decide(&finished), Decision::Refuse(Refusal::OtherCommand));
-        assert_eq!(decide(&Facts { any_command: true, ..other.clone() }), Decision::Restart);
-        assert_eq!(decide(&Facts { fresh: true, ..other }), Decision::Launch { clear: true });
+        assert_eq!(
+            decide(&Facts {
+                any_command: true,
+                ..other.clone()
+            }),
+            Decision::Restart
+        );
+        assert_eq!(
+            decide(&Facts { fresh: true, ..other }),
+            Decision::Launch { clear: true }
+        );
     }
 
     #[test]
     fn a_running_program_is_protected_again_and_never_doubled() {
-        let running = Facts { whereabouts: Whereabouts::Unprotected { pid: 42 }, ..checkpointed() };
+        let running = Facts {
+            whereabouts: Whereabouts::Unprotected { pid: 42 },
+            ..checkpointed()
+        };
         assert_eq!(decide(&running), Decision::Attach { pid: 42 });
-        let early = Facts { has_checkpoint: false, ..running.clone() };
+        let early = Facts {
+            has_checkpoint: false,
+            ..running.clone()
+        };
         assert_eq!(decide(&early), Decision::Attach { pid: 42 });
-        let other = Facts { same_command: Some(false), ..running.clone() };
+        let other = Facts {
+            same_command: Some(false),
+            ..running.clone()
+        };
         assert_eq!(decide(&other), Decision::Refuse(Refusal::OtherCommand));
-        let fresh = Facts { fresh: true, take_over: true, ..running };
+        let fresh = Facts {
+            fresh: true,
+            take_over: true,
+            ..running
+        };
         assert_eq!(decide(&fresh), Decision::Refuse(Refusal::RunsHere { pid: 42 }));
     }
 
     #[test]
     fn another_host_stops_unless_it_is_over_there() {
-        let there = Facts { whereabouts: elsewhere(None), ..checkpointed() };
+        let there = Facts {
+            whereabouts: elsewhere(None),
+            ..checkpointed()
+        };
         let refusal = Decision::Refuse(Refusal::MayRunElsewhere { host: "node2".into() });
         assert_eq!(decide(&there), refusal);
-        assert_eq!(decide(&Facts { fresh: true, ..there.clone() }), refusal);
-        assert_eq!(decide(&Facts { has_checkpoint: false, ..there.clone() }), refusal);
-        assert_eq!(decide(&Facts { take_over: true, ..there.clone() }), Decision::Restart);
-        let over = Facts { whereabouts: elsewhere(Some("requeued")), ..checkpointed() };
+        assert_eq!(
+            decide(&Facts {
+                fresh: true,
+                ..there.clone()
+            }),
+            refusal
+        );
+        assert_eq!(
+            decide(&Facts {
+                has_checkpoint: false,
+                ..there.clone()
+            }),
+            refusal
+        );
+        assert_eq!(
+            decide(&Facts {
+                take_over: true,
+                ..there.clone()
+            }),
+            Decision::Restart
+        );
+        let over = Facts {
+            whereabouts: elsewhere(Some("requeued")),
+            ..checkpointed()
+        };
         assert_eq!(decide(&over), Decision::Restart);
     }
 }

@@ -23,7 +23,10 @@ static READY: Mutex<Option<File>> = Mutex::new(None);
 
 /// Where the background process tells that the computation runs; none in the foreground.
 pub fn ready() -> Option<File> {
-    READY.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
+    READY
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+        .take()
 }
 
 /// In the foreground with `--detach`: starts the background process and returns what to exit with.
@@ -56,10 +59,14 @@ fn start_background(folder: &Path) -> Result<ExitCode> {
     let (read, write) = std::io::pipe().context(|| "make a pipe".to_string())?;
     let mut child = spawn(&log, OwnedFd::from(write))?;
     let mut line = String::new();
-    BufReader::new(read).read_line(&mut line).context(|| "wait for the background process".to_string())?;
+    BufReader::new(read)
+        .read_line(&mut line)
+        .context(|| "wait for the background process".to_string())?;
     match line.trim().split_once(' ') {
         Some((computation, pid)) => {
-            message::note(format!("computation {computation} runs in the background (process {pid})"));
+            message::note(format!(
+                "computation {computation} runs in the background (process {pid})"
+            ));
             Ok(ExitCode::SUCCESS)
         }
         None => Ok(report_early_end(&mut child, &mut log, log_start)),
@@ -80,20 +87,27 @@ fn spawn(log: &File, pipe: OwnedFd) -> Result<Child> {
     if let Some(name) = std::env::args_os().next() {
         std::os::unix::process::CommandExt::arg0(&mut command, name);
     }
-    command.args(marked(std::env::args_os().skip(1))).stdin(Stdio::from(pipe));
+    command
+        .args(marked(std::env::args_os().skip(1)))
+        .stdin(Stdio::from(pipe));
     if std::io::stdout().is_terminal() {
         command.stdout(copy(log)?);
     }
     if std::io::stderr().is_terminal() {
         command.stderr(copy(log)?);
     }
-    command.spawn().map_err(|source| Failure::Os { operation: "start in the background".to_string(), source })
+    command.spawn().map_err(|source| Failure::Os {
+        operation: "start in the background".to_string(),
+        source,
+    })
 }
 
 /// The same words, with the mark after the subcommand; only options without values come before that.
 fn marked(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut words: Vec<OsString> = words.collect();
-    let subcommand = words.iter().position(|word| !word.as_encoded_bytes().starts_with(b"-"));
+    let subcommand = words
+        .iter()
+        .position(|word| !word.as_encoded_bytes().starts_with(b"-"));
     words.insert(subcommand.map_or(words.len(), |at| at + 1), MARK.into());
     words
 }
@@ -101,7 +115,9 @@ fn marked(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
 fn report_early_end(child: &mut Child, log: &mut File, log_start: u64) -> ExitCode {
     let status = child.wait().ok().and_then(|status| status.code()).unwrap_or(125);
     let mut said = String::new();
-    let _ = log.seek(SeekFrom::Start(log_start)).and_then(|_| log.read_to_string(&mut said));
+    let _ = log
+        .seek(SeekFrom::Start(log_start))
+        .and_then(|_| log.read_to_string(&mut said));
     for line in said.lines() {
         eprintln!("{line}");
     }
@@ -109,12 +125,16 @@ fn report_early_end(child: &mut Child, log: &mut File, log_start: u64) -> ExitCo
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_mark_goes_to_rethaw_and_not_to_the_program() {
         let words = ["-q", "run", "--detach", "--", "run", "x"].map(OsString::from);
-        assert_eq!(marked(words.into_iter()), ["-q", "run", MARK, "--detach", "--", "run", "x"]);
+        assert_eq!(
+            marked(words.into_iter()),
+            ["-q", "run", MARK, "--detach", "--", "run", "x"]
+        );
     }
 }

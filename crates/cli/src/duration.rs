@@ -11,9 +11,6 @@ pub enum Interval {
     Every(Duration),
 }
 
-/// Interval where none is given.
-pub const DEFAULT_INTERVAL: Interval = Interval::Every(Duration::from_secs(600));
-
 impl Interval {
     /// In seconds; 0 for never.
     pub fn seconds(self) -> f64 {
@@ -38,7 +35,11 @@ pub fn parse_interval(text: &str) -> Result<Interval, String> {
         return Ok(Interval::Never);
     }
     let every = parse_time(text)?;
-    Ok(if every.is_zero() { Interval::Never } else { Interval::Every(every) })
+    Ok(if every.is_zero() {
+        Interval::Never
+    } else {
+        Interval::Every(every)
+    })
 }
 
 /// Parses `60`, `90s`, `10m`, `1h`, `1h30m`, `2d`, `0.5`. A number without a unit is seconds.
@@ -51,7 +52,9 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
     }
     while !rest.is_empty() {
         let (number, after) = split_at_letter(rest);
-        let unit_len = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+        let unit_len = after
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(after.len());
         let (unit, next) = after.split_at(unit_len);
         let unit = unit_seconds(unit).ok_or_else(|| bad_time(text))?;
         if unit >= largest_unit {
@@ -65,7 +68,10 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
 }
 
 fn split_at_letter(text: &str) -> (&str, &str) {
-    text.split_at(text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len()))
+    text.split_at(
+        text.find(|c: char| !(c.is_ascii_digit() || c == '.'))
+            .unwrap_or(text.len()),
+    )
 }
 
 fn parse_number(text: &str) -> Option<f64> {
@@ -123,6 +129,7 @@ pub fn show_bytes(bytes: u64) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
@@ -145,7 +152,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", " ", "m", "-1", "10x", "1m1h", "1m2m", "1..2", "inf", "nan", "1e300h", "10 m", "."] {
+        for text in [
+            "", " ", "m", "-1", "10x", "1m1h", "1m2m", "1..2", "inf", "nan", "1e300h", "10 m", ".",
+        ] {
             assert_eq!(seconds(text), None, "{text}");
         }
     }
@@ -154,8 +163,14 @@ mod tests {
     fn zero_and_never_mean_never() {
         assert_eq!(parse_interval("0"), Ok(Interval::Never));
         assert_eq!(parse_interval("never"), Ok(Interval::Never));
-        assert_eq!(parse_interval("10m"), Ok(DEFAULT_INTERVAL));
-        assert_eq!(Interval::from_seconds(600.0), DEFAULT_INTERVAL);
+        assert_eq!(
+            parse_interval("10m"),
+            Ok(Interval::Every(Duration::from_secs(600)))
+        );
+        assert_eq!(
+            Interval::from_seconds(600.0),
+            Interval::Every(Duration::from_secs(600))
+        );
         assert_eq!(Interval::from_seconds(-1.0), Interval::Never);
     }
 

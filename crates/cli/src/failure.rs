@@ -58,7 +58,10 @@ impl Failure {
 
     /// A sentence with its own exit status.
     pub fn with_status(status: u8, sentence: impl Into<String>) -> Failure {
-        Failure::Said { sentence: sentence.into(), status }
+        Failure::Said {
+            sentence: sentence.into(),
+            status,
+        }
     }
 
     /// The exit status that belongs to it.
@@ -72,12 +75,17 @@ impl Failure {
 
     /// Whether it is the fault of an image, so that an older one may do.
     pub fn is_of_image(&self) -> bool {
-        matches!(self, Failure::Image(_) | Failure::Engine(rethaw_engine::Error::Image(_)))
+        matches!(
+            self,
+            Failure::Image(_) | Failure::Engine(rethaw_engine::Error::Image(_))
+        )
     }
 
     /// The same, for a program that could not be started.
     pub fn of_launch(program: &std::ffi::OsStr, error: rethaw_engine::Error) -> Failure {
-        let rethaw_engine::Error::Os { source, .. } = &error else { return error.into() };
+        let rethaw_engine::Error::Os { source, .. } = &error else {
+            return error.into();
+        };
         let status = match source.kind() {
             std::io::ErrorKind::NotFound => status::NOT_FOUND,
             std::io::ErrorKind::PermissionDenied => status::CANNOT_EXECUTE,
@@ -86,7 +94,10 @@ impl Failure {
                 _ => return error.into(),
             },
         };
-        Failure::with_status(status, format!("cannot run {}: {source}", program.to_string_lossy()))
+        Failure::with_status(
+            status,
+            format!("cannot run {}: {source}", program.to_string_lossy()),
+        )
     }
 }
 
@@ -98,6 +109,9 @@ pub trait Context<T> {
 
 impl<T, E: Into<std::io::Error>> Context<T> for std::result::Result<T, E> {
     fn context(self, operation: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|error| Failure::Os { operation: operation(), source: error.into() })
+        self.map_err(|error| Failure::Os {
+            operation: operation(),
+            source: error.into(),
+        })
     }
 }

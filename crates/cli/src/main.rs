@@ -25,15 +25,17 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
-    if words.get(1).is_some_and(|word| word == rethaw_engine::init::SUBCOMMAND) {
+    if words
+        .get(1)
+        .is_some_and(|word| word == rethaw_engine::init::SUBCOMMAND)
+    {
         // The init of a computation's namespaces: before anything that could start a thread.
         return ExitCode::from(rethaw_engine::init::main(&words[2..]) as u8);
     }
-    let result = match dmtcp::Name::of(&words) {
-        Some((name, words)) => dmtcp::execute(name, words),
-        None => rethaw(words),
-    };
-    result.unwrap_or_else(|failure| {
+    if let Some((name, words)) = dmtcp::Name::of(&words) {
+        return dmtcp::execute(name, words);
+    }
+    rethaw(words).unwrap_or_else(|failure| {
         message::fail(&failure);
         ExitCode::from(failure.status())
     })
@@ -52,10 +54,18 @@ fn rethaw(words: Vec<OsString>) -> failure::Result<ExitCode> {
 /// Help, version, or what is wrong with the command line. Nobody reading it is no error.
 fn explain(answer: &clap::Error) -> ExitCode {
     let _ = answer.print();
-    ExitCode::from(if answer.use_stderr() { failure::status::USAGE } else { 0 })
+    ExitCode::from(if answer.use_stderr() {
+        failure::status::USAGE
+    } else {
+        0
+    })
 }
 
 /// File name of a path, for people.
 fn base_name(path: &OsString) -> String {
-    Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned()
+    Path::new(path)
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }

@@ -39,9 +39,10 @@ fn now() -> String {
 /// Local time of a moment in seconds since the epoch.
 pub fn show_time(unix_seconds: i64) -> String {
     match jiff::Timestamp::from_second(unix_seconds) {
-        Ok(moment) => {
-            moment.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
-        }
+        Ok(moment) => moment
+            .to_zoned(jiff::tz::TimeZone::system())
+            .strftime("%Y-%m-%dT%H:%M:%S%:z")
+            .to_string(),
         Err(_) => "an unknown time".to_string(),
     }
 }
@@ -87,7 +88,11 @@ impl Meter {
     /// `what` is a short label.
     pub fn new(what: impl Into<String>) -> Meter {
         let wanted = std::io::stderr().is_terminal() && !QUIET.load(Ordering::Relaxed);
-        Meter { what: what.into(), started: Instant::now(), wanted }
+        Meter {
+            what: what.into(),
+            started: Instant::now(),
+            wanted,
+        }
     }
 
     /// Bytes done and bytes in all. From any thread.

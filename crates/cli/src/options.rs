@@ -11,7 +11,8 @@ Exit status: that of the program, also its death by a signal, where it ran to it
 75 checkpointed and stopped on request, run again to go on; \
 121 the computation is running already; 122 the folder holds another computation; \
 125 rethaw failed or cannot tell how the program ended; 126 the program cannot be executed; 127 it was not found; \
-3 (checkpoint) the computation holds something that cannot be checkpointed; 1 (verify) damage found; \
+3 (checkpoint) the computation holds something that cannot be checkpointed; 1 (verify) damage found, \
+(doctor) something needed does not work; \
 2 wrong use of the command line.";
 
 /// Checkpoints running Linux computations and restarts them later, with no change to the program and no
@@ -124,7 +125,7 @@ pub struct ComeBackArgs {
     pub map: Vec<(PathBuf, PathBuf)>,
 }
 
-/// `rethaw run`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     #[command(flatten)]
@@ -147,7 +148,7 @@ pub struct RunArgs {
     pub program: ProgramArgs,
 }
 
-/// `rethaw launch`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct LaunchArgs {
     #[command(flatten)]
@@ -161,7 +162,7 @@ pub struct LaunchArgs {
     pub program: ProgramArgs,
 }
 
-/// `rethaw attach`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct AttachArgs {
     #[command(flatten)]
@@ -175,7 +176,7 @@ pub struct AttachArgs {
     pub pid: i32,
 }
 
-/// `rethaw restart`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct RestartArgs {
     #[command(flatten)]
@@ -192,7 +193,7 @@ pub struct RestartArgs {
     pub from: Option<PathBuf>,
 }
 
-/// `rethaw checkpoint`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct CheckpointArgs {
     /// Identity, checkpoint folder or main pid of the computation; not needed when only one runs.
@@ -208,7 +209,7 @@ pub struct CheckpointArgs {
     pub json: bool,
 }
 
-/// `rethaw status`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
     /// Identity, checkpoint folder or main pid of one computation.
@@ -218,7 +219,7 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
-/// `rethaw list`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct ListArgs {
     /// The folder [default: ./rethaw-checkpoints].
@@ -228,7 +229,7 @@ pub struct ListArgs {
     pub json: bool,
 }
 
-/// `rethaw inspect`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct InspectArgs {
     /// An image, or a folder (then its newest checkpoint).
@@ -239,7 +240,7 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
-/// `rethaw verify`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct VerifyArgs {
     /// Images or folders of checkpoints [default: ./rethaw-checkpoints].
@@ -250,7 +251,7 @@ pub struct VerifyArgs {
     pub json: bool,
 }
 
-/// `rethaw prune`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct PruneArgs {
     /// The folder [default: ./rethaw-checkpoints].
@@ -263,31 +264,31 @@ pub struct PruneArgs {
     pub all: bool,
 }
 
-/// `rethaw kill`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct KillArgs {
     /// Identity, checkpoint folder or main pid of the computation; not needed when only one runs.
     pub id: Option<String>,
 }
 
-/// `rethaw doctor`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct DoctorArgs {
-    /// Folder whose file system is looked at [default: the current one].
+    /// Folder of checkpoints whose file system is looked at [default: ./rethaw-checkpoints].
     pub dir: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }
 
-/// `rethaw completions`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct CompletionsArgs {
     /// The shell.
     pub shell: clap_complete::Shell,
 }
 
-/// `rethaw man`
+#[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct ManArgs {
     /// Folder to write to; without one, the page of `rethaw` goes to stdout.
@@ -331,9 +332,18 @@ pub enum Files {
 /// A signal by name (USR1, SIGUSR1) or number.
 fn parse_signal(text: &str) -> Result<Signal, String> {
     let name = text.to_ascii_uppercase();
-    let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
-    let by_number = text.parse().ok().and_then(|number: i32| Signal::try_from(number).ok());
-    let signal = by_number.or_else(|| name.parse().ok()).ok_or_else(|| format!("{text} is not a signal"))?;
+    let name = if name.starts_with("SIG") {
+        name
+    } else {
+        format!("SIG{name}")
+    };
+    let by_number = text
+        .parse()
+        .ok()
+        .and_then(|number: i32| Signal::try_from(number).ok());
+    let signal = by_number
+        .or_else(|| name.parse().ok())
+        .ok_or_else(|| format!("{text} is not a signal"))?;
     match signal {
         Signal::SIGKILL | Signal::SIGSTOP => Err(format!("{signal} cannot be caught")),
         Signal::SIGCHLD => Err(format!("{signal} is needed by rethaw itself")),
@@ -352,6 +362,7 @@ fn parse_map(text: &str) -> Result<(PathBuf, PathBuf), String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
     use clap::CommandFactory;

@@ -16,7 +16,10 @@ impl Machine {
     pub fn here() -> Machine {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Machine { host, boot_id: boot_id.trim().to_string() }
+        Machine {
+            host,
+            boot_id: boot_id.trim().to_string(),
+        }
     }
 }
 
@@ -35,7 +38,11 @@ impl Seen {
     /// A living process of this machine.
     pub fn of(pid: i32) -> Option<Seen> {
         let start = running_since(pid)?;
-        Some(Seen { pid, start, machine: Machine::here() })
+        Some(Seen {
+            pid,
+            start,
+            machine: Machine::here(),
+        })
     }
 
     /// This process.
@@ -67,10 +74,10 @@ pub fn is_stopped(pid: i32) -> bool {
     parse_stat(&stat).is_some_and(|stat| stat.state == 'T')
 }
 
-/// Process group of a process.
-pub fn process_group(pid: i32) -> Option<i32> {
-    let pid = rustix::process::Pid::from_raw(pid)?;
-    Some(rustix::process::getpgid(Some(pid)).ok()?.as_raw_nonzero().get())
+/// Whether a process is in this process's group, so that the terminal signals both.
+pub fn shares_group(pid: i32) -> bool {
+    let group = rustix::process::Pid::from_raw(pid).map(|pid| rustix::process::getpgid(Some(pid)));
+    matches!(group, Some(Ok(group)) if group == rustix::process::getpgrp())
 }
 
 struct Stat {
@@ -89,11 +96,16 @@ fn parse_stat(text: &str) -> Option<Stat> {
 /// Resident memory of a process in bytes.
 pub fn resident_bytes(pid: i32) -> u64 {
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
-    let pages: u64 = statm.split(' ').nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
+    let pages: u64 = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
     pages * rustix::param::page_size() as u64
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
@@ -107,11 +119,32 @@ mod tests {
     }
 
     #[test]
+    fn a_group_is_shared_with_oneself() {
+        assert!(shares_group(rustix::process::getpid().as_raw_nonzero().get()));
+        assert!(!shares_group(0));
+    }
+
+    #[test]
     fn this_process_is_seen_here() {
         let me = Seen::myself().expect("this process runs");
         assert!(me.runs_here());
-        assert!(!Seen { start: me.start + 1, ..me.clone() }.runs_here());
-        let elsewhere = Machine { host: "elsewhere".into(), ..me.machine.clone() };
-        assert!(!Seen { machine: elsewhere, ..me }.runs_here());
+        assert!(
+            !Seen {
+                start: me.start + 1,
+                ..me.clone()
+            }
+            .runs_here()
+        );
+        let elsewhere = Machine {
+            host: "elsewhere".into(),
+            ..me.machine.clone()
+        };
+        assert!(
+            !Seen {
+                machine: elsewhere,
+                ..me
+            }
+            .runs_here()
+        );
     }
 }

@@ -68,9 +68,15 @@ impl Registration {
         let socket = folder.join(format!("{}.sock", entry.name));
         let _ = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).context(|| format!("listen on {}", socket.display()))?;
-        listener.set_nonblocking(true).context(|| format!("listen on {}", socket.display()))?;
+        listener
+            .set_nonblocking(true)
+            .context(|| format!("listen on {}", socket.display()))?;
         write_json(&json_path(&folder, &entry.name), &entry)?;
-        Ok(Registration { listener, entry, folder })
+        Ok(Registration {
+            listener,
+            entry,
+            folder,
+        })
     }
 
     /// Changes the interval that others see.
@@ -91,10 +97,20 @@ impl Drop for Registration {
 pub fn all() -> Vec<Found> {
     let mut found: Vec<Found> = Vec::new();
     for folder in candidates().into_iter().filter(|folder| is_safe(folder)) {
-        let Ok(files) = std::fs::read_dir(&folder) else { continue };
-        for file in files.flatten().filter(|file| file.path().extension() == Some("json".as_ref())) {
-            let Ok(Some(entry)) = read_json::<Entry>(&file.path()) else { continue };
-            let one = Found { entry, folder: folder.clone() };
+        let Ok(files) = std::fs::read_dir(&folder) else {
+            continue;
+        };
+        for file in files
+            .flatten()
+            .filter(|file| file.path().extension() == Some("json".as_ref()))
+        {
+            let Ok(Some(entry)) = read_json::<Entry>(&file.path()) else {
+                continue;
+            };
+            let one = Found {
+                entry,
+                folder: folder.clone(),
+            };
             if one.is_protected() || one.entry.main.runs_here() {
                 found.push(one);
             } else if one.entry.supervisor.is_here() || one.entry.supervisor.machine.host == this_host() {
@@ -106,16 +122,35 @@ pub fn all() -> Vec<Found> {
     found
 }
 
-/// The computation that `wanted` names (identity or its beginning, checkpoint folder, pid), or the only one.
+/// The computation that `wanted` names (identity or its beginning, checkpoint folder, pid); without a name the
+/// only one, or that of the default folder here.
 pub fn find(wanted: Option<&str>) -> Result<Found> {
     let all = all();
     let Some(wanted) = wanted else {
-        return only(all, "no computation runs under rethaw", "several computations run; name one");
+        let folder = std::fs::canonicalize(crate::start::checkpoint_folder(None)).ok();
+        if let Some(here) = all
+            .iter()
+            .find(|one| Some(&one.entry.checkpoints) == folder.as_ref())
+        {
+            return Ok(here.clone());
+        }
+        return only(
+            all,
+            "no computation runs under rethaw",
+            "several computations run; name one",
+        );
     };
     let path = std::fs::canonicalize(wanted).ok();
-    let matching = all.into_iter().filter(|one| matches(&one.entry, wanted, path.as_deref())).collect();
+    let matching = all
+        .into_iter()
+        .filter(|one| matches(&one.entry, wanted, path.as_deref()))
+        .collect();
     let none = format!("no running computation is called {wanted} (see `rethaw status`)");
-    only(matching, &none, &format!("several running computations match {wanted}"))
+    only(
+        matching,
+        &none,
+        &format!("several running computations match {wanted}"),
+    )
 }
 
 fn matches(entry: &Entry, wanted: &str, path: Option<&Path>) -> bool {
@@ -191,6 +226,7 @@ fn is_safe(folder: &Path) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
@@ -223,8 +259,11 @@ mod tests {
     #[test]
     fn a_folder_of_others_is_not_used() {
         let folder = tempfile::tempdir().expect("a folder");
+        let set_mode =
+            |mode| rustix::fs::chmod(folder.path(), rustix::fs::Mode::from_raw_mode(mode)).expect("chmod");
+        set_mode(0o700);
         assert!(is_safe(folder.path()));
-        rustix::fs::chmod(folder.path(), rustix::fs::Mode::from_raw_mode(0o755)).expect("chmod");
+        set_mode(0o755);
         assert!(!is_safe(folder.path()));
         assert!(!is_safe(Path::new("/nonexistent")));
     }

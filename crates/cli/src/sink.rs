@@ -36,10 +36,15 @@ impl OwnedFolder {
     /// Makes the folder if need be and locks it.
     pub fn open(path: &Path, keep: u32) -> Result<OwnedFolder> {
         Folder::create(path)?;
-        let path =
-            std::fs::canonicalize(path).context(|| format!("open the checkpoint folder {}", path.display()))?;
+        let path = std::fs::canonicalize(path)
+            .context(|| format!("open the checkpoint folder {}", path.display()))?;
         let lock = lock(&path)?;
-        Ok(OwnedFolder { folder: Folder::open(&path)?, path, keep, _lock: lock })
+        Ok(OwnedFolder {
+            folder: Folder::open(&path)?,
+            path,
+            keep,
+            _lock: lock,
+        })
     }
 }
 
@@ -58,7 +63,10 @@ fn lock(folder: &Path) -> Result<std::fs::File> {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => Err(already_supervised(folder)),
         Err(error) => {
-            message::warn(format!("cannot lock {} ({error}): take care not to use it twice", path.display()));
+            message::warn(format!(
+                "cannot lock {} ({error}): take care not to use it twice",
+                path.display()
+            ));
             Ok(file)
         }
     }
@@ -66,7 +74,9 @@ fn lock(folder: &Path) -> Result<std::fs::File> {
 
 fn already_supervised(folder: &Path) -> Failure {
     let who = State::load(folder).and_then(|state| state.supervisor);
-    let who = who.map(|seen| format!(" (process {} on {})", seen.pid, seen.machine.host)).unwrap_or_default();
+    let who = who
+        .map(|seen| format!(" (process {} on {})", seen.pid, seen.machine.host))
+        .unwrap_or_default();
     let sentence = format!(
         "another rethaw{who} is using {}; wait for it, see `rethaw status`, or choose another --dir",
         folder.display()
@@ -140,6 +150,7 @@ impl OwnedFolder {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 

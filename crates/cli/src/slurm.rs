@@ -46,8 +46,12 @@ impl Job {
     }
 
     fn from_environment(get: impl Fn(&str) -> Option<String>) -> Option<Job> {
-        let id = get("SLURM_JOB_ID").or_else(|| get("SLURM_JOBID")).filter(|id| is_job_id(id))?;
-        let restarts = get("SLURM_RESTART_COUNT").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let id = get("SLURM_JOB_ID")
+            .or_else(|| get("SLURM_JOBID"))
+            .filter(|id| is_job_id(id))?;
+        let restarts = get("SLURM_RESTART_COUNT")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0);
         let end = get("SLURM_JOB_END_TIME").and_then(|text| text.parse().ok());
         Some(Job { id, restarts, end })
     }
@@ -68,14 +72,21 @@ impl Job {
     pub fn requeue(&self) -> Result<()> {
         match ask("scontrol", &["requeue", &self.id]) {
             Ok(_) => Ok(()),
-            Err(error) => Err(Failure::said(format!("cannot put job {} back in the queue: {error}", self.id))),
+            Err(error) => Err(Failure::said(format!(
+                "cannot put job {} back in the queue: {error}",
+                self.id
+            ))),
         }
     }
 }
 
 /// Job ids are numbers, in arrays with suffixes; nothing else goes onto a command line.
 fn is_job_id(text: &str) -> bool {
-    !text.is_empty() && text.len() < 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '+')
+    !text.is_empty()
+        && text.len() < 64
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '+')
 }
 
 /// Name of the default checkpoint folder: in a job array each element has its own.
@@ -119,12 +130,24 @@ fn state(id: &str) -> JobState {
 
 fn parse_state(text: &str) -> JobState {
     const OVER: [&str; 10] = [
-        "COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL",
-        "DEADLINE", "REVOKED",
+        "COMPLETED",
+        "FAILED",
+        "TIMEOUT",
+        "CANCELLED",
+        "NODE_FAIL",
+        "PREEMPTED",
+        "OUT_OF_MEMORY",
+        "BOOT_FAIL",
+        "DEADLINE",
+        "REVOKED",
     ];
     const PENDING: [&str; 4] = ["PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED"];
-    let Some(state) = field(text, "JobState") else { return JobState::Unknown };
-    let restarts = field(text, "Restarts").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let Some(state) = field(text, "JobState") else {
+        return JobState::Unknown;
+    };
+    let restarts = field(text, "Restarts")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
     if OVER.contains(&state) {
         JobState::Over
     } else if PENDING.contains(&state) {
@@ -136,13 +159,20 @@ fn parse_state(text: &str) -> JobState {
 
 /// `Name=value` of `scontrol show -o`. Only whole words count: `TimeLimit` is not `Limit`.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.split_ascii_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    text.split_ascii_whitespace()
+        .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }
 
 /// A time as Slurm prints it, in local time without a zone. `Unknown`, `NONE` and `N/A` are none.
 fn parse_moment(text: &str) -> Option<i64> {
     let local: jiff::civil::DateTime = text.parse().ok()?;
-    Some(local.to_zoned(jiff::tz::TimeZone::system()).ok()?.timestamp().as_second())
+    Some(
+        local
+            .to_zoned(jiff::tz::TimeZone::system())
+            .ok()?
+            .timestamp()
+            .as_second(),
+    )
 }
 
 /// Runs a command of Slurm's and returns what it says, or why not.
@@ -152,8 +182,14 @@ fn ask(program: &str, arguments: &[&str]) -> Result<String, String> {
 
 fn ask_within(timeout: Duration, program: &str, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new(program);
-    command.args(arguments).env("LC_ALL", "C").env_remove("SLURM_TIME_FORMAT");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .env_remove("SLURM_TIME_FORMAT");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| format!("{program}: {error}"))?;
     let started = Instant::now();
     let ended = loop {
@@ -171,7 +207,10 @@ fn ask_within(timeout: Duration, program: &str, arguments: &[&str]) -> Result<St
     if ended.success() {
         return Ok(said);
     }
-    Err(format!("{program}: {}", read_up_to_a_pipe(child.stderr.take()).trim()))
+    Err(format!(
+        "{program}: {}",
+        read_up_to_a_pipe(child.stderr.take()).trim()
+    ))
 }
 
 /// The command has ended: what it said fits in the pipe.
@@ -184,6 +223,7 @@ fn read_up_to_a_pipe(pipe: Option<impl Read>) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
@@ -199,9 +239,18 @@ mod tests {
         assert_eq!(field(RUNNING, "Time"), None);
         assert_eq!(field("", "EndTime"), None);
         assert_eq!(parse_state(RUNNING), JobState::Alive { restarts: 2 });
-        assert_eq!(parse_state(&RUNNING.replace("RUNNING", "TIMEOUT")), JobState::Over);
-        assert_eq!(parse_state(&RUNNING.replace("RUNNING", "PENDING")), JobState::Pending);
-        assert_eq!(parse_state(&RUNNING.replace("RUNNING", "COMPLETING")), JobState::Alive { restarts: 2 });
+        assert_eq!(
+            parse_state(&RUNNING.replace("RUNNING", "TIMEOUT")),
+            JobState::Over
+        );
+        assert_eq!(
+            parse_state(&RUNNING.replace("RUNNING", "PENDING")),
+            JobState::Pending
+        );
+        assert_eq!(
+            parse_state(&RUNNING.replace("RUNNING", "COMPLETING")),
+            JobState::Alive { restarts: 2 }
+        );
         assert_eq!(parse_state("gibberish"), JobState::Unknown);
     }
 
@@ -217,7 +266,10 @@ mod tests {
 
     fn job(pairs: &'static [(&'static str, &'static str)]) -> Option<Job> {
         Job::from_environment(|name| {
-            pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string())
+            pairs
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| value.to_string())
         })
     }
 
@@ -232,14 +284,29 @@ mod tests {
     #[test]
     fn the_end_in_the_environment_is_used() {
         let end = unix_seconds() + 100;
-        let found = Job { id: "17".into(), restarts: 0, end: Some(end) };
-        assert!(found.seconds_left().is_some_and(|left| (98..=100).contains(&left)));
+        let found = Job {
+            id: "17".into(),
+            restarts: 0,
+            end: Some(end),
+        };
+        assert!(
+            found
+                .seconds_left()
+                .is_some_and(|left| (98..=100).contains(&left))
+        );
     }
 
     #[test]
     fn a_requeued_job_is_over() {
-        let seen = JobSeen { id: "17".into(), restarts: 0 };
-        let mine = Job { id: "17".into(), restarts: 1, end: None };
+        let seen = JobSeen {
+            id: "17".into(),
+            restarts: 0,
+        };
+        let mine = Job {
+            id: "17".into(),
+            restarts: 1,
+            end: None,
+        };
         assert!(is_over(&seen, Some(&mine)).is_some());
     }
 

@@ -5,8 +5,9 @@ use crate::message::{self, Meter};
 use crate::options::{ComeBackArgs, Compress, Files, PauseMethod, ProgramArgs, ProtectArgs};
 use crate::sink::{OwnedFolder, Sink};
 use crate::slurm;
-use crate::state::{State, Text, own_stdio, stdio_of};
+use crate::state::{State, Text, recorded};
 use crate::supervise::{Outcome, Settings, Signals, Supervisor};
+use rethaw_engine::launcher;
 use rethaw_engine::restart::{self, restart};
 use rethaw_engine::tree::Tree;
 use rethaw_image::record::ComputationV1;
@@ -32,7 +33,11 @@ pub fn checkpoint_folder(dir: Option<&Path>) -> PathBuf {
 impl Stage {
     /// Must be called before any thread is started.
     pub fn set(settings: Settings) -> Result<Stage> {
-        let also: Vec<_> = settings.checkpoint_on.into_iter().chain(settings.stop_on).collect();
+        let also: Vec<_> = settings
+            .checkpoint_on
+            .into_iter()
+            .chain(settings.stop_on)
+            .collect();
         let signals = Signals::block(&also)?;
         Ok(Stage { signals, settings })
     }
@@ -43,17 +48,30 @@ impl Stage {
     }
 
     /// Runs a program from its beginning.
-    pub fn launch(self, program: &ProgramArgs, sink: impl FnOnce(&State) -> Result<Sink>) -> Result<Outcome> {
+    pub fn launch(
+        mut self,
+        program: &ProgramArgs,
+        sink: impl FnOnce(&State) -> Result<Sink>,
+    ) -> Result<Outcome> {
         let folder = std::env::current_dir().context(|| "find the current folder".to_string())?;
         let mut state = State::new(texts(&program.program), folder.as_os_str().into())?;
-        state.launcher_stdio = own_stdio();
+        state.launcher = recorded(launcher::inherited());
         let sink = sink(&state)?;
-        let (name, arguments) =
-            program.program.split_first().ok_or_else(|| Failure::said("no program is given"))?;
+        let (name, arguments) = program
+            .program
+            .split_first()
+            .ok_or_else(|| Failure::said("no program is given"))?;
         let mut command = std::process::Command::new(name);
         command.args(arguments);
-        let launch = if program.isolate { Tree::launch_isolated } else { Tree::launch };
-        let tree = launch(command).map_err(|error| Failure::of_launch(name, error))?;
+        let launch = if program.isolate {
+            Tree::launch_isolated
+        } else {
+            Tree::launch
+        };
+        let tree = self
+            .signals
+            .unblocked(|| launch(command))?
+            .map_err(|error| Failure::of_launch(name, error))?;
         self.supervise(tree, sink, state)
     }
 
@@ -127,6 +145,7 @@ fn settings_of(args: &ProtectArgs) -> Settings {
         stop_on: args.stop_on,
         job: slurm::Job::current(),
         requeue: args.requeue,
+        stop_after_first: false,
         from_generation: 0,
         dmtcp_port: None,
         ready: crate::detach::ready(),
@@ -155,14 +174,18 @@ impl Saved {
         let reader = ImageReader::open(path)?;
         let record = reader.records::<ComputationV1>(SectionKind::Computation)?.pop();
         let computation = record.ok_or_else(|| Failure::said(format!("{} is of nothing", path.display())))?;
-        Ok(Saved { path: path.to_path_buf(), identity: reader.identity().clone(), computation })
+        Ok(Saved {
+            path: path.to_path_buf(),
+            identity: reader.identity().clone(),
+            computation,
+        })
     }
 
     /// The state of the computation that it brings back.
     fn state(&self) -> State {
         State {
             computation: self.identity.computation.clone(),
-            launcher_stdio: own_stdio(),
+            launcher: recorded(launcher::inherited()),
             ..State::of_record(&self.computation)
         }
     }
@@ -174,12 +197,15 @@ fn describe_process(pid: i32) -> Result<State> {
         let path = format!("/proc/{pid}/{name}");
         std::fs::read(&path).context(|| format!("look at process {pid}"))
     };
-    let command: Vec<Text> =
-        read("cmdline")?.split(|&byte| byte == 0).filter(|word| !word.is_empty()).map(Text::new).collect();
+    let command: Vec<Text> = read("cmdline")?
+        .split(|&byte| byte == 0)
+        .filter(|word| !word.is_empty())
+        .map(Text::new)
+        .collect();
     let cwd = std::fs::read_link(format!("/proc/{pid}/cwd"))
         .context(|| format!("look at process {pid}, which must be yours"))?;
     let mut state = State::new(command, cwd.as_os_str().into())?;
-    state.launcher_stdio = stdio_of(pid);
+    state.launcher = recorded(launcher::likely_inherited(pid));
     Ok(state)
 }
 

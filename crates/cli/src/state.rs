@@ -2,12 +2,13 @@
 
 use crate::failure::{Context, Result};
 use crate::place::Seen;
+use rethaw_engine::launcher::Inherited;
 use serde::{Deserialize, Serialize};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::Write;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Text that need not be UTF-8, such as an argument: a string where it can be, else its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,11 +36,6 @@ impl Text {
             Text::Raw(bytes) => bytes,
         }
     }
-
-    /// As a path or argument.
-    pub fn os(&self) -> OsString {
-        OsString::from_vec(self.bytes().to_vec())
-    }
 }
 
 impl From<&OsStr> for Text {
@@ -50,7 +46,10 @@ impl From<&OsStr> for Text {
 
 /// A command line for people.
 pub fn show_command(command: &[Text]) -> String {
-    let words: Vec<String> = command.iter().map(|word| quote(&String::from_utf8_lossy(word.bytes()))).collect();
+    let words: Vec<String> = command
+        .iter()
+        .map(|word| quote(&String::from_utf8_lossy(word.bytes())))
+        .collect();
     words.join(" ")
 }
 
@@ -103,7 +102,7 @@ pub struct State {
     /// The rethaw that supervises it.
     pub supervisor: Option<Seen>,
     /// (device, inode) of the launcher's stdin, stdout, stderr.
-    pub launcher_stdio: [Option<(u64, u64)>; 3],
+    pub launcher: Vec<(i32, u64, u64)>,
     /// The batch job it runs in.
     pub job: Option<JobSeen>,
     /// Seconds between checkpoints; 0 for never.
@@ -124,7 +123,12 @@ impl State {
     /// A computation that starts now.
     pub fn new(command: Vec<Text>, start_folder: Text) -> Result<State> {
         let empty = State::of_record(&rethaw_image::record::ComputationV1::default());
-        Ok(State { computation: random_id()?, command, start_folder, ..empty })
+        Ok(State {
+            computation: random_id()?,
+            command,
+            start_folder,
+            ..empty
+        })
     }
 
     /// The computation that an image is of.
@@ -135,7 +139,7 @@ impl State {
             start_folder: Text::new(&record.start_folder),
             main: None,
             supervisor: None,
-            launcher_stdio: [None; 3],
+            launcher: Vec::new(),
             job: None,
             interval_seconds: 0.0,
             last: None,
@@ -202,7 +206,12 @@ pub fn replace_file(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
 
 fn write_durable(path: &Path, contents: &[u8], mode: u32) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(mode).open(path)?;
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)?;
     file.write_all(contents)?;
     file.sync_all()
 }
@@ -218,25 +227,16 @@ fn random_id() -> Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// (device, inode) of a descriptor.
-pub fn file_number(fd: impl std::os::fd::AsFd) -> Option<(u64, u64)> {
-    rustix::fs::fstat(fd).ok().map(|stat| (stat.st_dev, stat.st_ino))
-}
-
-/// Of this process's stdin, stdout, stderr.
-pub fn own_stdio() -> [Option<(u64, u64)>; 3] {
-    [file_number(std::io::stdin()), file_number(std::io::stdout()), file_number(std::io::stderr())]
-}
-
-/// Of another process's.
-pub fn stdio_of(pid: i32) -> [Option<(u64, u64)>; 3] {
-    [0, 1, 2].map(|fd| {
-        let path = PathBuf::from(format!("/proc/{pid}/fd/{fd}"));
-        rustix::fs::stat(path).ok().map(|stat| (stat.st_dev, stat.st_ino))
-    })
+/// Descriptors that a program has from its launcher, as they are recorded: (number, device, inode).
+pub fn recorded(inherited: Vec<Inherited>) -> Vec<(i32, u64, u64)> {
+    inherited
+        .into_iter()
+        .map(|file| (file.fd, file.dev, file.ino))
+        .collect()
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
@@ -261,7 +261,14 @@ mod tests {
 
     #[test]
     fn words_are_quoted_for_the_shell() {
-        assert_eq!(show_command(&[Text::new(b"echo"), Text::new(b"a b"), Text::new(b"it's"), Text::new(b"")]),
-            r"echo 'a b' 'it'\''s' ''");
+        assert_eq!(
+            show_command(&[
+                Text::new(b"echo"),
+                Text::new(b"a b"),
+                Text::new(b"it's"),
+                Text::new(b"")
+            ]),
+            r"echo 'a b' 'it'\''s' ''"
+        );
     }
 }

@@ -60,7 +60,13 @@ struct Ready {
 
 impl Supervisor {
     /// Takes charge of `tree`, whose checkpoints go to `sink`.
-    pub fn new(tree: Tree, signals: Signals, sink: Sink, settings: Settings, state: State) -> Result<Supervisor> {
+    pub fn new(
+        tree: Tree,
+        signals: Signals,
+        sink: Sink,
+        settings: Settings,
+        state: State,
+    ) -> Result<Supervisor> {
         let main_pidfd = tree.main_pidfd()?;
         let schedule = Schedule {
             interval: settings.interval,
@@ -126,7 +132,10 @@ impl Supervisor {
 
     fn wait(&self) -> Result<Ready> {
         let main = self.ended.is_none().then_some(&self.main_pidfd);
-        let control = self.registration.as_ref().map(|registration| &registration.listener);
+        let control = self
+            .registration
+            .as_ref()
+            .map(|registration| &registration.listener);
         let sources = [
             Some(self.signals.as_fd()),
             main.map(AsFd::as_fd),
@@ -141,10 +150,16 @@ impl Supervisor {
             Err(error) => return Err(error).context(|| "wait for events".to_string()),
         }
         let mut polled = fds.iter();
-        let mut ready =
-            sources.iter().map(|source| source.is_some() && polled.next().is_some_and(|fd| !fd.revents().is_empty()));
+        let mut ready = sources
+            .iter()
+            .map(|source| source.is_some() && polled.next().is_some_and(|fd| !fd.revents().is_empty()));
         let mut next = || ready.next().unwrap_or(false);
-        Ok(Ready { signals: next(), main: next(), control: next(), written: next() })
+        Ok(Ready {
+            signals: next(),
+            main: next(),
+            control: next(),
+            written: next(),
+        })
     }
 
     fn time_to_wait(&self) -> Option<Duration> {
@@ -159,7 +174,9 @@ impl Supervisor {
         if self.writing.is_some() {
             return None;
         }
-        self.schedule.next().map(|(due, _)| due.saturating_duration_since(now))
+        self.schedule
+            .next()
+            .map(|(due, _)| due.saturating_duration_since(now))
     }
 
     fn reap(&mut self) -> Result<()> {
@@ -173,9 +190,12 @@ impl Supervisor {
 
     /// Signals from before the program was there have not reached it, whoever sent them.
     fn relay_early_signals(&mut self) {
-        while let Some(received) = self.signals.next() {
-            if !matches!(received.signal, Signal::SIGCHLD | Signal::SIGWINCH | Signal::SIGTSTP) {
-                self.relay(received.signal);
+        for signal in self.signals.take_early() {
+            if !matches!(
+                signal,
+                Signal::SIGCHLD | Signal::SIGWINCH | Signal::SIGTSTP | Signal::SIGCONT
+            ) {
+                self.relay(signal);
             }
         }
     }
@@ -185,8 +205,16 @@ impl Supervisor {
             match self.action(received) {
                 Action::Nothing => {}
                 Action::Relay => self.relay(received.signal),
-                Action::Checkpoint => self.order(Order { why: Why::Request, stop: false, waiters: vec![] }),
-                Action::Stop => self.order(Order { why: Why::Request, stop: true, waiters: vec![] }),
+                Action::Checkpoint => self.order(Order {
+                    why: Why::Request,
+                    stop: false,
+                    waiters: vec![],
+                }),
+                Action::Stop => self.order(Order {
+                    why: Why::Request,
+                    stop: true,
+                    waiters: vec![],
+                }),
             }
             if received.signal == Signal::SIGTSTP {
                 self.may_stop_until = Some(Instant::now() + Duration::from_secs(1));
@@ -198,7 +226,7 @@ impl Supervisor {
         let circumstances = Circumstances {
             checkpoint_on: self.settings.checkpoint_on,
             stop_on: self.settings.stop_on,
-            shares_group: place::process_group(self.tree.main()) == place::process_group(0),
+            shares_group: place::shares_group(self.tree.main()),
             processes: &self.tree.processes().unwrap_or_default(),
         };
         relay::action(received, circumstances)
@@ -252,18 +280,31 @@ impl Supervisor {
         if why == Why::JobEnds {
             // The time limit may have been changed since.
             self.look_up_job_end();
-            if self.schedule.last_chance().is_some_and(|moment| moment > Instant::now()) {
+            if self
+                .schedule
+                .last_chance()
+                .is_some_and(|moment| moment > Instant::now())
+            {
                 return;
             }
             self.schedule.last_taken = true;
         }
         let stop = why == Why::JobEnds && self.settings.requeue;
-        self.begin_checkpoint(Order { why, stop, waiters: vec![] });
+        self.begin_checkpoint(Order {
+            why,
+            stop,
+            waiters: vec![],
+        });
     }
 
-    fn begin_checkpoint(&mut self, order: Order) {
+    fn begin_checkpoint(&mut self, mut order: Order) {
+        order.stop |= self.settings.stop_after_first;
         self.schedule.last_begun = Instant::now();
-        let newest = self.state.last.as_ref().map_or(self.settings.from_generation, |last| last.generation);
+        let newest = self
+            .state
+            .last
+            .as_ref()
+            .map_or(self.settings.from_generation, |last| last.generation);
         let generation = self.sink.next_generation(newest);
         let options = self.engine_options(generation, order.stop);
         let mut order = Some(order);
@@ -275,7 +316,9 @@ impl Supervisor {
     }
 
     fn finish_checkpoint(&mut self) {
-        let Some(writing) = self.writing.take() else { return };
+        let Some(writing) = self.writing.take() else {
+            return;
+        };
         let (generation, order, result) = writing.finish(&mut self.tree);
         let committed = result.and_then(|last| self.sink.commit(generation).map(|()| last));
         match committed {
@@ -285,7 +328,11 @@ impl Supervisor {
     }
 
     fn report_failure(&mut self, generation: u64, order: Option<Order>, failure: &Failure) {
-        let order = order.unwrap_or(Order { why: Why::Request, stop: false, waiters: vec![] });
+        let order = order.unwrap_or(Order {
+            why: Why::Request,
+            stop: false,
+            waiters: vec![],
+        });
         let ended = matches!(failure, Failure::Engine(rethaw_engine::Error::Ended));
         if !ended {
             message::warn(format!(

@@ -6,6 +6,7 @@ mod snapshot;
 mod write;
 
 use crate::error::Error;
+use crate::launcher::Inherited;
 use crate::{Result, tree::Tree};
 use collect::{Collected, collect};
 use freeze::{Frozen, freeze};
@@ -36,8 +37,8 @@ pub struct Options {
     pub command: Vec<Vec<u8>>,
     /// Folder in which it was started.
     pub start_folder: Vec<u8>,
-    /// Launcher's stdin, stdout, stderr as (device, inode, flags), to recognise them in the program.
-    pub launcher_stdio: [Option<(u64, u64)>; 3],
+    /// What the program inherited from its launcher.
+    pub launcher: Vec<Inherited>,
     /// How memory is made stable.
     pub pause_method: PauseMethod,
     /// Compress pages.
@@ -146,10 +147,12 @@ impl Snapshot {
             copy.end();
             tree.snapshots.remove(&pid);
         }
-        if self.stop && self.written {
-            tree.kill()?;
+        match self.frozen {
+            Some(frozen) if self.stop && self.written => {
+                frozen.kill(tree);
+                tree.kill()
+            }
+            _ => Ok(()),
         }
-        drop(self.frozen);
-        Ok(())
     }
 }

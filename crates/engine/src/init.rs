@@ -11,7 +11,7 @@ use crate::error::Context;
 use crate::{Error, Result};
 use rethaw_sys::namespace::{self, ClockOffsets};
 use rethaw_sys::proc::{self, Pid};
-use rethaw_sys::task;
+use rethaw_sys::{spawn, task};
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Write};
@@ -99,6 +99,7 @@ impl Init {
                 first_half.current_dir(folder);
             }
         }
+        spawn::as_from_the_shell(&mut first_half);
         let mut child = first_half.spawn().context(|| "cannot start the init".to_owned())?;
         drop(theirs);
         let mut lines = Lines { socket: BufReader::new(ours), pid: None, warnings: Vec::new() };

@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod error;
 mod foothold;
 pub mod init;
+pub mod launcher;
 mod resource;
 pub mod restart;
 pub mod tree;

@@ -5,7 +5,7 @@ use crate::init::{Init, Request};
 use crate::{Error, Result};
 use rethaw_sys::namespace::ClockOffsets;
 use rethaw_sys::proc::{self, Pid, Tid};
-use rethaw_sys::task;
+use rethaw_sys::{spawn, task};
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
@@ -85,6 +85,7 @@ impl Tree {
     pub fn launch(mut command: Command) -> Result<Tree> {
         task::become_subreaper().context(|| "cannot become the reaper of orphans".to_owned())?;
         let name = command.get_program().to_string_lossy().into_owned();
+        spawn::as_from_the_shell(&mut command);
         let child = command.spawn().context(|| format!("cannot execute {name}"))?;
         Tree::new(Pid(child.id().cast_signed()), None, Origin::Launched)
     }

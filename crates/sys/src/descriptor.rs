@@ -48,3 +48,9 @@ pub fn lock_description(fd: BorrowedFd<'_>, exclusive: bool, start: u64, len: u6
     // SAFETY: `lock` is live.
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) }).map(drop)
 }
+
+/// A duplicate (close-on-exec) of a descriptor of this process that is known by its number only.
+pub fn duplicate_own(fd: i32) -> io::Result<OwnedFd> {
+    // SAFETY: integers only; the kernel gives a new descriptor that nobody else owns, or EBADF.
+    unsafe { check(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3)).map(|fd| OwnedFd::from_raw_fd(fd)) }
+}

@@ -111,8 +111,9 @@ impl<'a> Remote<'a> {
     /// Begins in a thread that is ours and is killed with this process: it need not come back to itself.
     pub fn begin_disposable(thread: &'a mut Stopped, foothold: &'a Foothold) -> io::Result<Remote<'a>> {
         let registers = thread.registers()?;
+        let blocked = thread.blocked()?;
         thread.set_blocked(ALL_SIGNALS)?;
-        Ok(Remote { thread, foothold, registers, blocked: ALL_SIGNALS, born: None })
+        Ok(Remote { thread, foothold, registers, blocked, born: None })
     }
 
     fn point_at(&mut self, entry: u64, number: u64, arguments: [u64; 6]) -> io::Result<()> {

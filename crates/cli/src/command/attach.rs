@@ -18,8 +18,12 @@ pub fn attach(args: &AttachArgs) -> Result<ExitCode> {
     }
     let stage = Stage::of(&args.protect)?;
     let folder = own_folder(&args.protect)?;
-    let known = State::load(&folder.path)
-        .filter(|state| state.main.as_ref().is_some_and(|main| main.pid == args.pid && main.runs_here()));
+    let known = State::load(&folder.path).filter(|state| {
+        state
+            .main
+            .as_ref()
+            .is_some_and(|main| main.pid == args.pid && main.runs_here())
+    });
     if known.is_none() {
         refuse_running(&folder)?;
         make_room(&folder, args.fresh)?;
@@ -28,11 +32,16 @@ pub fn attach(args: &AttachArgs) -> Result<ExitCode> {
 }
 
 fn refuse_protected(pid: i32) -> Result<()> {
-    let holder = registry::all().into_iter().find(|one| one.entry.main.pid == pid && one.is_protected());
+    let holder = registry::all()
+        .into_iter()
+        .find(|one| one.entry.main.pid == pid && one.is_protected());
     match holder {
         Some(one) => Err(Failure::with_status(
             status::RUNNING,
-            format!("process {pid} is protected already, by process {}", one.entry.supervisor.pid),
+            format!(
+                "process {pid} is protected already, by process {}",
+                one.entry.supervisor.pid
+            ),
         )),
         None => Ok(()),
     }

@@ -13,7 +13,10 @@ use std::time::Duration;
 /// See the module.
 pub fn checkpoint(args: &CheckpointArgs) -> Result<ExitCode> {
     let found = protected(args.id.as_deref())?;
-    let request = Request::Checkpoint { stop: args.stop, wait: !args.no_wait };
+    let request = Request::Checkpoint {
+        stop: args.stop,
+        wait: !args.no_wait,
+    };
     match demand(&found.socket(), request)? {
         Reply::Checkpoint(last) if args.json => message::print_json(&last),
         Reply::Checkpoint(last) => message::note(describe(&last, args.stop)),
@@ -25,7 +28,11 @@ pub fn checkpoint(args: &CheckpointArgs) -> Result<ExitCode> {
 fn describe(last: &LastCheckpoint, stopped: bool) -> String {
     let took = show_duration(Duration::from_secs_f64(last.durable_ms / 1e3));
     let ended = if stopped { ", computation ended" } else { "" };
-    format!("checkpoint {} is durable: {} in {took}{ended}", last.generation, show_bytes(last.bytes))
+    format!(
+        "checkpoint {} is durable: {} in {took}{ended}",
+        last.generation,
+        show_bytes(last.bytes)
+    )
 }
 
 /// A running computation that can be asked.

@@ -1,81 +1,92 @@
 //! `rethaw doctor`: what this machine and user allow, and what follows for the user.
 
-use crate::duration::show_bytes;
-use crate::failure::Result;
+use crate::failure::{Context, Result, status};
 use crate::message;
 use crate::options::DoctorArgs;
 use crate::slurm;
+use crate::start::checkpoint_folder;
+use rethaw_sys::probe::{Finding, Level, Probe};
 use serde::Serialize;
-use std::path::Path;
 use std::process::ExitCode;
 
 #[derive(Serialize)]
 struct Line {
-    name: String,
-    level: Level,
+    name: &'static str,
+    level: &'static str,
     found: String,
     consequence: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Level {
-    Ok,
-    Warn,
-    Bad,
-}
-
-/// See the module.
+/// See the module. Exit status 1 when something that rethaw is for does not work.
 pub fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
-    let folder = args.dir.as_deref().unwrap_or(Path::new("."));
-    let lines = [free_space(folder), batch_system()];
+    let folder = checkpoint_folder(args.dir.as_deref());
+    let probe = Probe::run(&folder).context(|| "try what this machine allows".to_string())?;
+    let mut findings = probe.findings();
+    findings.push(batch_system());
+    let bad = findings.iter().any(|finding| finding.level == Level::Bad);
     if args.json {
-        message::print_json(&lines);
+        message::print_json(&findings.into_iter().map(line).collect::<Vec<_>>());
     } else {
-        message::print(&lines.iter().map(show).collect::<String>());
+        message::print(&findings.iter().map(show).collect::<String>());
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if bad {
+        ExitCode::from(status::BAD)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
-fn show(line: &Line) -> String {
-    let mark = match line.level {
+fn line(finding: Finding) -> Line {
+    let Finding {
+        name,
+        level,
+        found,
+        consequence,
+    } = finding;
+    let level = match level {
+        Level::Ok => "ok",
+        Level::Warn => "warn",
+        Level::Bad => "bad",
+    };
+    Line {
+        name,
+        level,
+        found,
+        consequence,
+    }
+}
+
+fn show(finding: &Finding) -> String {
+    let mark = match finding.level {
         Level::Ok => "ok  ",
         Level::Warn => "note",
         Level::Bad => "BAD ",
     };
-    format!("{mark}  {}: {}\n      {}\n", line.name, line.found, line.consequence)
+    format!(
+        "{mark}  {}: {}\n      {}\n",
+        finding.name, finding.found, finding.consequence
+    )
 }
 
-fn free_space(folder: &Path) -> Line {
-    let name = format!("free space in {}", std::path::absolute(folder).unwrap_or_default().display());
-    let (level, found, consequence) = match rustix::fs::statvfs(folder) {
-        Ok(fs) => {
-            let free = fs.f_bavail.saturating_mul(fs.f_frsize);
-            let level = if free < 1 << 30 { Level::Warn } else { Level::Ok };
-            let consequence =
-                "while one is written, the checkpoints kept (--keep) and one more lie there, each about as large as \
-                 the memory in use";
-            (level, show_bytes(free), consequence.to_string())
-        }
-        Err(error) => (Level::Bad, error.to_string(), "checkpoints cannot be written there".to_string()),
+fn batch_system() -> Finding {
+    let (found, consequence) = match slurm::Job::current().map(|job| (job.seconds_left(), job)) {
+        None => (
+            "not in a Slurm job".to_string(),
+            "checkpoints are taken at the interval alone",
+        ),
+        Some((Some(left), job)) => (
+            format!("Slurm job {}, which ends in {left} s", job.id),
+            "a last checkpoint is taken early enough before the end",
+        ),
+        Some((None, job)) => (
+            format!("Slurm job {} without a known end", job.id),
+            "checkpoints are taken at the interval alone",
+        ),
     };
-    Line { name, level, found, consequence }
-}
-
-fn batch_system() -> Line {
-    let name = "batch system".to_string();
-    let (found, consequence) = match slurm::Job::current() {
-        None => ("not in a Slurm job".to_string(), "checkpoints are taken at the interval alone".to_string()),
-        Some(job) => match job.seconds_left() {
-            Some(left) => (
-                format!("Slurm job {}, which ends in {left} s", job.id),
-                "a last checkpoint is taken early enough before the end".to_string(),
-            ),
-            None => (
-                format!("Slurm job {} without a known end", job.id),
-                "checkpoints are taken at the interval alone".to_string(),
-            ),
-        },
-    };
-    Line { name, level: Level::Ok, found, consequence }
+    Finding {
+        name: "batch system",
+        level: Level::Ok,
+        found,
+        consequence: consequence.to_string(),
+    }
 }

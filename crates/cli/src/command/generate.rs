@@ -24,7 +24,10 @@ pub fn man(args: &ManArgs) -> Result<ExitCode> {
     std::fs::create_dir_all(folder).context(|| format!("make {}", folder.display()))?;
     let mut rethaw = Cli::command();
     rethaw.build();
-    for command in rethaw.get_subcommands().filter(|command| command.get_name() != "help") {
+    for command in rethaw
+        .get_subcommands()
+        .filter(|command| command.get_name() != "help")
+    {
         let name: &'static str = format!("rethaw-{}", command.get_name()).leak();
         write(folder, name, command.clone().name(name))?;
     }
@@ -42,6 +45,8 @@ fn write(folder: &Path, name: &str, command: clap::Command) -> Result<()> {
 
 fn page(command: clap::Command) -> Result<Vec<u8>> {
     let mut page = Vec::new();
-    clap_mangen::Man::new(command).render(&mut page).context(|| "make a man page".to_string())?;
+    clap_mangen::Man::new(command)
+        .render(&mut page)
+        .context(|| "make a man page".to_string())?;
     Ok(page)
 }

@@ -126,7 +126,10 @@ fn look(path: &Path) -> Result<Report> {
         processes: processes_shown,
         shared_objects: reader.records::<SharedObjectV1>(SectionKind::SharedObject)?.len(),
         pipes: reader.records::<PipeV1>(SectionKind::Pipe)?.len(),
-        descriptors: descriptions.iter().map(|one| look_at_description(one, &processes)).collect(),
+        descriptors: descriptions
+            .iter()
+            .map(|one| look_at_description(one, &processes))
+            .collect(),
     })
 }
 
@@ -142,18 +145,35 @@ fn sizes(reader: &ImageReader) -> Result<Sizes> {
 }
 
 fn look_at_process(process: &ProcessV1) -> Process {
-    let mappings = process.memory.as_ref().map(|memory| &memory.mappings[..]).unwrap_or_default();
-    let threads: Vec<Thread> =
-        process.threads.iter().map(|thread| Thread { tid: thread.tid, name: lossy(&thread.comm) }).collect();
+    let mappings = process
+        .memory
+        .as_ref()
+        .map(|memory| &memory.mappings[..])
+        .unwrap_or_default();
+    let threads: Vec<Thread> = process
+        .threads
+        .iter()
+        .map(|thread| Thread {
+            tid: thread.tid,
+            name: lossy(&thread.comm),
+        })
+        .collect();
     Process {
         pid: process.pid,
         parent: process.ppid,
-        name: threads.first().map(|leader| leader.name.clone()).unwrap_or_default(),
+        name: threads
+            .first()
+            .map(|leader| leader.name.clone())
+            .unwrap_or_default(),
         threads,
         mappings: mappings.len(),
         memory: add_up(mappings.iter().map(kind_of_memory)),
         descriptors: process.descriptors.len(),
-        cwd: process.folders.as_ref().map(|folders| lossy(&folders.cwd)).unwrap_or_default(),
+        cwd: process
+            .folders
+            .as_ref()
+            .map(|folders| lossy(&folders.cwd))
+            .unwrap_or_default(),
         zombie: process.zombie_status.is_some(),
     }
 }
@@ -192,7 +212,11 @@ fn look_at_description(description: &DescriptionV1, processes: &[ProcessV1]) -> 
     let (kind, what) = match &description.kind {
         Some(DescriptionKind::Launcher(number)) => {
             let names = ["stdin", "stdout", "stderr"];
-            ("launcher's", names.get(*number as usize).unwrap_or(&"?").to_string())
+            let name = names.get(*number as usize).map(|name| (*name).to_string());
+            (
+                "launcher's",
+                name.unwrap_or_else(|| format!("descriptor {number}")),
+            )
         }
         Some(DescriptionKind::Regular(file)) => ("file", path_and_offset(file)),
         Some(DescriptionKind::Device(path)) => ("device", lossy(path)),
@@ -210,19 +234,31 @@ fn look_at_description(description: &DescriptionV1, processes: &[ProcessV1]) -> 
         Some(_) => ("other", String::new()),
         None => ("unknown", String::new()),
     };
-    Descriptor { kind, what, open: where_open(description.id, processes) }
+    Descriptor {
+        kind,
+        what,
+        open: where_open(description.id, processes),
+    }
 }
 
 fn path_and_offset(file: &rethaw_image::record::RegularV1) -> String {
-    let path = file.file.as_ref().map(|identity| lossy(&identity.path)).unwrap_or_default();
+    let path = file
+        .file
+        .as_ref()
+        .map(|identity| lossy(&identity.path))
+        .unwrap_or_default();
     format!("{path} at {}", file.offset)
 }
 
 fn where_open(description: u32, processes: &[ProcessV1]) -> Vec<String> {
     let open_in = |process: &ProcessV1| {
         let pid = process.pid;
-        let here = process.descriptors.iter().filter(move |slot| slot.description == description);
-        here.map(move |slot| format!("{pid}:{}", slot.fd)).collect::<Vec<_>>()
+        let here = process
+            .descriptors
+            .iter()
+            .filter(move |slot| slot.description == description);
+        here.map(move |slot| format!("{pid}:{}", slot.fd))
+            .collect::<Vec<_>>()
     };
     processes.iter().flat_map(open_in).collect()
 }
@@ -254,7 +290,10 @@ fn show(report: &Report) -> String {
     for process in &report.processes {
         text += &show_process(process);
     }
-    text += &format!("{} shared memory object(s), {} pipe(s)\n", report.shared_objects, report.pipes);
+    text += &format!(
+        "{} shared memory object(s), {} pipe(s)\n",
+        report.shared_objects, report.pipes
+    );
     text += "open files:\n";
     for one in &report.descriptors {
         text += &format!("  {:<12} {}  [{}]\n", one.kind, one.what, one.open.join(" "));
@@ -279,7 +318,10 @@ fn show_taken(taken: &Taken) -> String {
 
 fn show_process(process: &Process) -> String {
     if process.zombie {
-        return format!("process {} (parent {}): ended, not yet waited for\n", process.pid, process.parent);
+        return format!(
+            "process {} (parent {}): ended, not yet waited for\n",
+            process.pid, process.parent
+        );
     }
     format!(
         "process {} (parent {}) {}: {} thread(s), {} descriptor(s), {} mapping(s), in {}\n  {}\n",
@@ -295,6 +337,9 @@ fn show_process(process: &Process) -> String {
 }
 
 fn show_memory(memory: &BTreeMap<&'static str, u64>) -> String {
-    let parts: Vec<String> = memory.iter().map(|(kind, bytes)| format!("{kind} {}", show_bytes(*bytes))).collect();
+    let parts: Vec<String> = memory
+        .iter()
+        .map(|(kind, bytes)| format!("{kind} {}", show_bytes(*bytes)))
+        .collect();
     parts.join(", ")
 }

@@ -41,14 +41,20 @@ pub(super) fn make_room(owned: &OwnedFolder, fresh: bool) -> Result<()> {
         ));
     }
     if finished && checkpoints > 0 {
-        message::note(format!("removing the checkpoints of a finished computation from {}", owned.path.display()));
+        message::note(format!(
+            "removing the checkpoints of a finished computation from {}",
+            owned.path.display()
+        ));
     }
     Ok(folder.clear()?)
 }
 
 /// Two computations must not write to one folder.
 pub(super) fn refuse_running(owned: &OwnedFolder) -> Result<()> {
-    match State::load(&owned.path).and_then(|state| state.main).filter(Seen::runs_here) {
+    match State::load(&owned.path)
+        .and_then(|state| state.main)
+        .filter(Seen::runs_here)
+    {
         Some(main) => Err(Failure::with_status(
             status::RUNNING,
             format!(

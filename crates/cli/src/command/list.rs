@@ -62,13 +62,19 @@ fn look(folder: &Folder) -> Result<Listing> {
         damaged: survey
             .damaged
             .iter()
-            .map(|(generation, error)| Damaged { generation: *generation, why: error.to_string() })
+            .map(|(generation, error)| Damaged {
+                generation: *generation,
+                why: error.to_string(),
+            })
             .collect(),
     })
 }
 
 fn line(generation: &Generation) -> Line {
-    let saved = generation.images.first().and_then(|image| Saved::read(&image.path).ok());
+    let saved = generation
+        .images
+        .first()
+        .and_then(|image| Saved::read(&image.path).ok());
     let taken = saved.and_then(|saved| saved.computation.taken);
     Line {
         generation: generation.number,
@@ -80,14 +86,24 @@ fn line(generation: &Generation) -> Line {
 }
 
 fn show(listing: &Listing) -> String {
-    let mut text = format!("{}: {}\n", listing.folder.display(), show_command(&listing.command));
+    let mut text = format!(
+        "{}: {}\n",
+        listing.folder.display(),
+        show_command(&listing.command)
+    );
     if let Some(how) = &listing.finished {
         text += &format!("finished: {}\n", how.trim());
     }
     for line in &listing.checkpoints {
-        let time = line.unix_seconds.map_or("at an unknown time".to_string(), message::show_time);
+        let time = line
+            .unix_seconds
+            .map_or("at an unknown time".to_string(), message::show_time);
         let host = line.host.as_deref().unwrap_or("an unknown host");
-        text += &format!("{:>6}  {time}  {:>10}  on {host}\n", line.generation, show_bytes(line.bytes));
+        text += &format!(
+            "{:>6}  {time}  {:>10}  on {host}\n",
+            line.generation,
+            show_bytes(line.bytes)
+        );
     }
     for damaged in &listing.damaged {
         text += &format!("{:>6}  damaged: {}\n", damaged.generation, damaged.why);

@@ -20,6 +20,9 @@ pub fn prune(args: &PruneArgs) -> Result<ExitCode> {
         owned.folder.prune(keep as usize)?;
     }
     let after = owned.folder.generations()?.len();
-    message::note(format!("removed {} checkpoint(s), kept {after}", before.saturating_sub(after)));
+    message::note(format!(
+        "removed {} checkpoint(s), kept {after}",
+        before.saturating_sub(after)
+    ));
     Ok(ExitCode::SUCCESS)
 }

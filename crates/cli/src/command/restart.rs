@@ -18,7 +18,10 @@ pub fn restart(args: &RestartArgs) -> Result<ExitCode> {
         return Ok(code);
     }
     let stage = Stage::of(&args.protect)?;
-    let from = args.from.clone().unwrap_or_else(|| checkpoint_folder(args.protect.dir.as_deref()));
+    let from = args
+        .from
+        .clone()
+        .unwrap_or_else(|| checkpoint_folder(args.protect.dir.as_deref()));
     let outcome = if from.is_dir() {
         let candidates = candidates(&Folder::open(&from)?)?;
         let folder = destination(&args.protect, &from)?;
@@ -70,7 +73,9 @@ fn candidates(folder: &Folder) -> Result<Vec<Generation>> {
     }
     if survey.complete.is_empty() {
         let path = folder.path().display();
-        return Err(Failure::said(format!("there is no complete checkpoint in {path}")));
+        return Err(Failure::said(format!(
+            "there is no complete checkpoint in {path}"
+        )));
     }
     Ok(survey.complete)
 }
@@ -94,7 +99,10 @@ fn from_newest(
         match rebuilt {
             Ok((tree, image)) => return stage.go_on(tree, &image, Sink::Folder(folder)),
             Err(failure) if failure.is_of_image() => {
-                message::warn(format!("checkpoint {} cannot be used: {failure}", candidate.number));
+                message::warn(format!(
+                    "checkpoint {} cannot be used: {failure}",
+                    candidate.number
+                ));
                 last = Some(failure);
             }
             Err(failure) => return Err(failure),

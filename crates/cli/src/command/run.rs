@@ -41,9 +41,13 @@ fn facts(args: &RunArgs, owned: &OwnedFolder, state: Option<&State>) -> Result<F
     let newest = owned.folder.generations()?.into_iter().next();
     let saved = || {
         let image = newest.as_ref()?.images.first()?;
-        Saved::read(&image.path).ok().map(|saved| State::of_record(&saved.computation))
+        Saved::read(&image.path)
+            .ok()
+            .map(|saved| State::of_record(&saved.computation))
     };
-    let command = state.map(|state| state.command.clone()).or_else(|| Some(saved()?.command));
+    let command = state
+        .map(|state| state.command.clone())
+        .or_else(|| Some(saved()?.command));
     Ok(Facts {
         has_checkpoint: newest.is_some(),
         finished: owned.folder.finished()?.is_some(),
@@ -56,18 +60,26 @@ fn facts(args: &RunArgs, owned: &OwnedFolder, state: Option<&State>) -> Result<F
 }
 
 fn whereabouts(state: &State) -> Whereabouts {
-    let Some(main) = &state.main else { return Whereabouts::NotRunning };
+    let Some(main) = &state.main else {
+        return Whereabouts::NotRunning;
+    };
     if main.runs_here() {
         return Whereabouts::Unprotected { pid: main.pid };
     }
     if main.machine.host == Machine::here().host {
         return Whereabouts::NotRunning;
     }
-    let over = state.job.as_ref().and_then(|seen| slurm::is_over(seen, slurm::Job::current().as_ref()));
+    let over = state
+        .job
+        .as_ref()
+        .and_then(|seen| slurm::is_over(seen, slurm::Job::current().as_ref()));
     if let Some(why) = &over {
         message::note(format!("last seen on {}: {why}", main.machine.host));
     }
-    Whereabouts::Elsewhere { host: main.machine.host.clone(), over }
+    Whereabouts::Elsewhere {
+        host: main.machine.host.clone(),
+        over,
+    }
 }
 
 fn finished(owned: &OwnedFolder) -> Result<ExitCode> {
@@ -84,7 +96,9 @@ fn refuse(refusal: &Refusal, owned: &OwnedFolder, state: Option<&State>) -> Fail
     let dir = owned.path.display();
     match refusal {
         Refusal::OtherCommand => {
-            let saved = state.map(|state| show_command(&state.command)).unwrap_or_default();
+            let saved = state
+                .map(|state| show_command(&state.command))
+                .unwrap_or_default();
             let sentence = format!(
                 "{dir} holds another computation: {saved}; go on with that one by --any-command, forget it by \
                  --fresh, or choose another --dir"

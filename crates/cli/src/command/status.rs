@@ -47,20 +47,44 @@ fn look(found: Found) -> Line {
         Some(Ok(Reply::Status(status))) => Some(*status),
         _ => None,
     };
-    let Entry { computation, name, command, checkpoints, supervisor, main, since, .. } = found.entry;
+    let Entry {
+        computation,
+        name,
+        command,
+        checkpoints,
+        supervisor,
+        main,
+        since,
+        ..
+    } = found.entry;
     let supervisor = protected.then_some(supervisor.pid);
-    Line { computation, name, command, checkpoints, pid: main.pid, since, protected, supervisor, details }
+    Line {
+        computation,
+        name,
+        command,
+        checkpoints,
+        pid: main.pid,
+        since,
+        protected,
+        supervisor,
+        details,
+    }
 }
 
 fn show(line: &Line) -> String {
     let mut text = format!("{}  {}\n", line.name, show_command(&line.command));
-    text += &format!("  process {}, since {}\n", line.pid, message::show_time(line.since));
+    text += &format!(
+        "  process {}, since {}\n",
+        line.pid,
+        message::show_time(line.since)
+    );
     text += &format!("  checkpoints in {}\n", line.checkpoints.display());
     text += &match (&line.details, line.protected) {
         (Some(status), _) => show_details(status),
         (None, true) => "  protected; its rethaw does not answer\n".to_string(),
         (None, false) => {
-            "  UNPROTECTED: its rethaw is gone; `rethaw run` or `rethaw attach` protects it again\n".to_string()
+            "  UNPROTECTED: its rethaw is gone; `rethaw run` or `rethaw attach` protects it again\n"
+                .to_string()
         }
     };
     text
@@ -87,7 +111,9 @@ fn show_details(status: &Status) -> String {
         ),
         None => "no checkpoint yet".to_string(),
     };
-    let job = status.job_ends_in_seconds.map(|left| format!("  the batch job ends in {}\n", seconds(left)));
+    let job = status
+        .job_ends_in_seconds
+        .map(|left| format!("  the batch job ends in {}\n", seconds(left)));
     format!(
         "  protected: {every}{next}; {last}\n  {} process(es), {} resident\n{}",
         status.processes.len(),

@@ -20,7 +20,11 @@ struct Verdict {
 /// See the module.
 pub fn verify(args: &VerifyArgs) -> Result<ExitCode> {
     let default = [checkpoint_folder(None)];
-    let paths = if args.images.is_empty() { &default[..] } else { &args.images[..] };
+    let paths = if args.images.is_empty() {
+        &default[..]
+    } else {
+        &args.images[..]
+    };
     let mut verdicts = Vec::new();
     for path in paths {
         verdicts.extend(judge(path)?);
@@ -31,10 +35,17 @@ pub fn verify(args: &VerifyArgs) -> Result<ExitCode> {
         message::print(&verdicts.iter().map(show).collect::<String>());
     }
     if verdicts.is_empty() {
-        return Err(Failure::with_status(status::BAD, "there is no checkpoint to verify"));
+        return Err(Failure::with_status(
+            status::BAD,
+            "there is no checkpoint to verify",
+        ));
     }
     let intact = verdicts.iter().all(|verdict| verdict.intact);
-    Ok(if intact { ExitCode::SUCCESS } else { ExitCode::from(status::BAD) })
+    Ok(if intact {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(status::BAD)
+    })
 }
 
 fn judge(path: &Path) -> Result<Vec<Verdict>> {
@@ -43,7 +54,10 @@ fn judge(path: &Path) -> Result<Vec<Verdict>> {
     }
     let survey = Folder::open(path)?.survey()?;
     let images = survey.complete.iter().flat_map(|generation| {
-        generation.images.iter().map(|image| judge_image(&image.path, Some(generation.number)))
+        generation
+            .images
+            .iter()
+            .map(|image| judge_image(&image.path, Some(generation.number)))
     });
     let damaged = survey.damaged.iter().map(|(generation, error)| Verdict {
         image: path.to_path_buf(),
@@ -71,7 +85,9 @@ fn judge_image(path: &Path, generation: Option<u64>) -> Verdict {
 fn show(verdict: &Verdict) -> String {
     match (&verdict.why, verdict.generation) {
         (Some(why), _) => format!("DAMAGED  {why}\n"),
-        (None, Some(generation)) => format!("intact   {} (checkpoint {generation})\n", verdict.image.display()),
+        (None, Some(generation)) => {
+            format!("intact   {} (checkpoint {generation})\n", verdict.image.display())
+        }
         (None, None) => format!("intact   {}\n", verdict.image.display()),
     }
 }

@@ -18,10 +18,22 @@ pub const SCRIPT: &str = "dmtcp_restart_script.sh";
 impl DmtcpImage {
     /// The image of a new computation in `folder`.
     pub fn new(folder: &Path, program: &str, computation: &str, interval_seconds: f64) -> DmtcpImage {
-        let plain = |c: char| if c.is_ascii_alphanumeric() || "._+-".contains(c) { c } else { '_' };
-        let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || "._+-".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        };
+        let name = Path::new(program)
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
         let name: String = name.chars().map(plain).take(64).collect();
-        DmtcpImage { path: folder.join(format!("ckpt_{name}_{computation}.dmtcp")), interval_seconds }
+        DmtcpImage {
+            path: folder.join(format!("ckpt_{name}_{computation}.dmtcp")),
+            interval_seconds,
+        }
     }
 
     /// An existing one goes on under its name, in `folder` if another one is given.
@@ -30,7 +42,15 @@ impl DmtcpImage {
             (Some(folder), Some(name)) => folder.join(name),
             _ => image.to_path_buf(),
         };
-        DmtcpImage { path, interval_seconds }
+        DmtcpImage {
+            path,
+            interval_seconds,
+        }
+    }
+
+    /// The interval with which the restart script restarts.
+    pub fn set_interval(&mut self, seconds: f64) {
+        self.interval_seconds = seconds;
     }
 
     /// Its path, absolute.
@@ -70,13 +90,17 @@ impl DmtcpImage {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_are_those_that_scripts_look_for() {
         let image = DmtcpImage::new(Path::new("/w"), "/usr/bin/python3.11", "0123456789abcdef", 60.0);
-        assert_eq!(image.path(), Path::new("/w/ckpt_python3.11_0123456789abcdef.dmtcp"));
+        assert_eq!(
+            image.path(),
+            Path::new("/w/ckpt_python3.11_0123456789abcdef.dmtcp")
+        );
         let odd = DmtcpImage::new(Path::new("/w"), "./a b\n", "0123456789abcdef", 0.0);
         assert_eq!(odd.path(), Path::new("/w/ckpt_a_b__0123456789abcdef.dmtcp"));
     }

@@ -7,6 +7,7 @@ use crate::control::{Reply, Request, Status, accept_request, send};
 use crate::duration::Interval;
 use crate::failure::{Failure, status};
 use crate::message;
+use crate::sink::Sink;
 use crate::state::LastCheckpoint;
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
@@ -31,10 +32,18 @@ impl Supervisor {
         match request {
             Request::Status => answer(stream, &Reply::Status(Box::new(self.status()))),
             Request::Checkpoint { stop, wait: true } => {
-                self.order(Order { why: Why::Request, stop, waiters: vec![stream] });
+                self.order(Order {
+                    why: Why::Request,
+                    stop,
+                    waiters: vec![stream],
+                });
             }
             Request::Checkpoint { stop, wait: false } => {
-                self.order(Order { why: Why::Request, stop, waiters: vec![] });
+                self.order(Order {
+                    why: Why::Request,
+                    stop,
+                    waiters: vec![],
+                });
                 answer(stream, &Reply::Accepted);
             }
             Request::Kill => self.kill(stream),
@@ -54,6 +63,9 @@ impl Supervisor {
         self.settings.interval = Interval::from_seconds(seconds);
         self.schedule.interval = self.settings.interval;
         self.state.interval_seconds = self.settings.interval.seconds();
+        if let Sink::Dmtcp(image) = &mut self.sink {
+            image.set_interval(self.state.interval_seconds);
+        }
         self.remember();
         if let Some(registration) = &mut self.registration
             && let Err(failure) = registration.set_interval(self.state.interval_seconds)
@@ -97,6 +109,12 @@ pub(super) fn tell_success(waiters: Vec<UnixStream>, last: &LastCheckpoint) {
 pub(super) fn tell_failure(waiters: Vec<UnixStream>, failure: &Failure) {
     for stream in waiters {
         let refused = failure.status() == status::REFUSED;
-        answer(stream, &Reply::Failed { sentence: failure.to_string(), refused });
+        answer(
+            stream,
+            &Reply::Failed {
+                sentence: failure.to_string(),
+                refused,
+            },
+        );
     }
 }

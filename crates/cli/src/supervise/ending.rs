@@ -35,7 +35,9 @@ impl Outcome {
             Outcome::Ended(Ended::Exited(status)) => ExitCode::from((status & 0xff) as u8),
             Outcome::Ended(Ended::Signalled(signal)) => die_by(signal),
             Outcome::Ended(Ended::Unknown) => {
-                message::fail("the program has ended; this kernel does not tell how, as rethaw was not its parent");
+                message::fail(
+                    "the program has ended; this kernel does not tell how, as rethaw was not its parent",
+                );
                 ExitCode::from(status::FAILED)
             }
             Outcome::Stopped => ExitCode::from(STOPPED),
@@ -52,7 +54,13 @@ fn signal_name(signal: i32) -> String {
 
 /// The program's core dump, if any, is the program's: rethaw leaves none.
 fn die_by(signal: i32) -> ExitCode {
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _ = setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
+    );
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let _ = signal_hook::low_level::emulate_default_handler(signal);
     // A real-time signal, or one that does not end a process by default: as a shell would report it.
@@ -60,13 +68,23 @@ fn die_by(signal: i32) -> ExitCode {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
     #[test]
     fn outcomes_for_people() {
-        assert_eq!(Outcome::Ended(Ended::Exited(3)).describe(), "exited with status 3");
-        assert_eq!(Outcome::Ended(Ended::Signalled(9)).describe(), "was killed by SIGKILL");
-        assert_eq!(Outcome::Ended(Ended::Signalled(40)).describe(), "was killed by signal 40");
+        assert_eq!(
+            Outcome::Ended(Ended::Exited(3)).describe(),
+            "exited with status 3"
+        );
+        assert_eq!(
+            Outcome::Ended(Ended::Signalled(9)).describe(),
+            "was killed by SIGKILL"
+        );
+        assert_eq!(
+            Outcome::Ended(Ended::Signalled(40)).describe(),
+            "was killed by signal 40"
+        );
     }
 }

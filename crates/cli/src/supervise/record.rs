@@ -1,7 +1,7 @@
 //! What the supervision records and says: settings, state, registry, messages.
 
 use super::ending::Outcome;
-use super::schedule::estimate;
+use super::schedule::{Why, estimate};
 use super::writing::Order;
 use super::{Supervisor, clients};
 use crate::duration::{Interval, show_bytes, show_duration};
@@ -13,6 +13,7 @@ use crate::slurm;
 use crate::state::{JobSeen, LastCheckpoint};
 use nix::sys::signal::Signal;
 use rethaw_engine::checkpoint::{Options, PauseMethod};
+use rethaw_engine::launcher::Inherited;
 use rethaw_engine::tree::Ended;
 use rethaw_image::{Compression, Identity};
 use std::io::Write;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub job: Option<slurm::Job>,
     /// Put the job back in the queue after its last checkpoint.
     pub requeue: bool,
+    /// End the computation after its first checkpoint.
+    pub stop_after_first: bool,
     /// Checkpoint from which the computation came.
     pub from_generation: u64,
     /// Port that the DMTCP names know it by.
@@ -57,8 +60,10 @@ impl Supervisor {
         self.state.supervisor = Seen::myself();
         self.state.ended = None;
         self.state.interval_seconds = self.settings.interval.seconds();
-        self.state.job =
-            self.settings.job.as_ref().map(|job| JobSeen { id: job.id.clone(), restarts: job.restarts });
+        self.state.job = self.settings.job.as_ref().map(|job| JobSeen {
+            id: job.id.clone(),
+            restarts: job.restarts,
+        });
         self.remember();
         self.look_up_job_end();
         self.register();
@@ -84,7 +89,9 @@ impl Supervisor {
         };
         match Registration::new(entry) {
             Ok(registration) => self.registration = Some(registration),
-            Err(failure) => message::warn(format!("`rethaw status` will not find this computation: {failure}")),
+            Err(failure) => message::warn(format!(
+                "`rethaw status` will not find this computation: {failure}"
+            )),
         }
     }
 
@@ -98,7 +105,9 @@ impl Supervisor {
     /// Asks when the batch job ends and how long a checkpoint will take until then.
     pub(super) fn look_up_job_end(&mut self) {
         let Some(job) = &self.settings.job else { return };
-        let Some(seconds_left) = job.seconds_left() else { return };
+        let Some(seconds_left) = job.seconds_left() else {
+            return;
+        };
         self.schedule.job_end = Some(Instant::now() + Duration::from_secs(seconds_left));
         self.schedule.estimate = self.estimate();
     }
@@ -111,7 +120,12 @@ impl Supervisor {
 
     /// Memory of all processes.
     pub(super) fn resident_bytes(&self) -> u64 {
-        self.tree.processes().unwrap_or_default().into_iter().map(resident_bytes).sum()
+        self.tree
+            .processes()
+            .unwrap_or_default()
+            .into_iter()
+            .map(resident_bytes)
+            .sum()
     }
 
     /// What the engine needs to take a checkpoint.
@@ -123,9 +137,19 @@ impl Supervisor {
                 agent: 0,
                 agents: 1,
             },
-            command: self.state.command.iter().map(|word| word.bytes().to_vec()).collect(),
+            command: self
+                .state
+                .command
+                .iter()
+                .map(|word| word.bytes().to_vec())
+                .collect(),
             start_folder: self.state.start_folder.bytes().to_vec(),
-            launcher_stdio: self.state.launcher_stdio,
+            launcher: self
+                .state
+                .launcher
+                .iter()
+                .map(|&(fd, dev, ino)| Inherited { fd, dev, ino })
+                .collect(),
             pause_method: self.settings.pause_method,
             compression: self.settings.compression,
             stop,
@@ -141,10 +165,19 @@ impl Supervisor {
         let number = last.generation;
         if order.stop {
             self.stopped = true;
-            message::note(format!("checkpoint {number} taken, computation ended: {bytes} in {took}"));
+            message::note(format!(
+                "checkpoint {number} taken, computation ended: {bytes} in {took}"
+            ));
         } else {
             let pause = show_duration(pause);
-            message::note(format!("checkpoint {number} taken: pause {pause}, {bytes} in {took}"));
+            let why = match order.why {
+                Why::Interval => "",
+                Why::Request => ", on request",
+                Why::JobEnds => ", the last before the batch job ends",
+            };
+            message::note(format!(
+                "checkpoint {number} taken: pause {pause}, {bytes} in {took}{why}"
+            ));
         }
         self.state.longest_durable_ms = self.state.longest_durable_ms.max(last.durable_ms);
         self.state.last = Some(last.clone());

@@ -69,6 +69,7 @@ pub fn action(received: Received, circumstances: Circumstances<'_>) -> Action {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
     const SI_KERNEL: i32 = 0x80;
@@ -91,40 +92,67 @@ mod tests {
     #[test]
     fn the_terminal_has_told_the_program_already() {
         for signal in [Signal::SIGINT, Signal::SIGTSTP, Signal::SIGWINCH, Signal::SIGHUP] {
-            assert_eq!(action(received(signal, SI_KERNEL, 0), circumstances()), Action::Nothing);
+            assert_eq!(
+                action(received(signal, SI_KERNEL, 0), circumstances()),
+                Action::Nothing
+            );
         }
     }
 
     #[test]
     fn the_terminal_does_not_reach_another_group() {
-        let apart = Circumstances { shares_group: false, ..circumstances() };
-        assert_eq!(action(received(Signal::SIGINT, SI_KERNEL, 0), apart), Action::Relay);
+        let apart = Circumstances {
+            shares_group: false,
+            ..circumstances()
+        };
+        assert_eq!(
+            action(received(Signal::SIGINT, SI_KERNEL, 0), apart),
+            Action::Relay
+        );
     }
 
     #[test]
     fn what_was_sent_to_us_alone_is_relayed() {
         for code in [SI_USER, SI_TKILL] {
-            assert_eq!(action(received(Signal::SIGTERM, code, 7), circumstances()), Action::Relay);
+            assert_eq!(
+                action(received(Signal::SIGTERM, code, 7), circumstances()),
+                Action::Relay
+            );
         }
         // From outside of our pid namespace.
-        assert_eq!(action(received(Signal::SIGTERM, SI_USER, 0), circumstances()), Action::Relay);
+        assert_eq!(
+            action(received(Signal::SIGTERM, SI_USER, 0), circumstances()),
+            Action::Relay
+        );
     }
 
     #[test]
     fn what_the_program_sent_is_not_sent_back() {
-        assert_eq!(action(received(Signal::SIGTERM, SI_USER, 101), circumstances()), Action::Nothing);
+        assert_eq!(
+            action(received(Signal::SIGTERM, SI_USER, 101), circumstances()),
+            Action::Nothing
+        );
     }
 
     #[test]
     fn chosen_signals_take_checkpoints_whoever_sent_them() {
         for (code, sender) in [(SI_KERNEL, 0), (SI_USER, 7), (SI_USER, 100)] {
-            assert_eq!(action(received(Signal::SIGUSR1, code, sender), circumstances()), Action::Checkpoint);
-            assert_eq!(action(received(Signal::SIGUSR2, code, sender), circumstances()), Action::Stop);
+            assert_eq!(
+                action(received(Signal::SIGUSR1, code, sender), circumstances()),
+                Action::Checkpoint
+            );
+            assert_eq!(
+                action(received(Signal::SIGUSR2, code, sender), circumstances()),
+                Action::Stop
+            );
         }
     }
 
     #[test]
     fn children_are_our_own_business() {
-        assert_eq!(action(received(Signal::SIGCHLD, 1, 100), circumstances()), Action::Nothing);
+        assert_eq!(
+            action(received(Signal::SIGCHLD, 1, 100), circumstances()),
+            Action::Nothing
+        );
     }
 }

@@ -36,7 +36,8 @@ impl Schedule {
     /// When the last checkpoint before the job's end has to begin.
     pub fn last_chance(&self) -> Option<Instant> {
         let lead = self.estimate.mul_f64(1.5) + MARGIN;
-        self.job_end.map(|end| end.checked_sub(lead).unwrap_or(self.last_begun))
+        self.job_end
+            .map(|end| end.checked_sub(lead).unwrap_or(self.last_begun))
     }
 
     /// The next checkpoint.
@@ -45,7 +46,9 @@ impl Schedule {
             Interval::Never => None,
             Interval::Every(every) => Some((self.last_begun + every, Why::Interval)),
         };
-        let Some(last_chance) = self.last_chance() else { return by_interval };
+        let Some(last_chance) = self.last_chance() else {
+            return by_interval;
+        };
         if self.last_taken {
             return None;
         }
@@ -64,6 +67,7 @@ pub fn estimate(longest: Option<Duration>, resident_bytes: u64) -> Duration {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 
@@ -85,25 +89,51 @@ mod tests {
     fn the_first_is_due_one_interval_after_the_start() {
         let start = Instant::now();
         assert_eq!(schedule(start).next(), Some((at(start, 60), Why::Interval)));
-        assert_eq!(Schedule { interval: Interval::Never, ..schedule(start) }.next(), None);
+        assert_eq!(
+            Schedule {
+                interval: Interval::Never,
+                ..schedule(start)
+            }
+            .next(),
+            None
+        );
     }
 
     #[test]
     fn the_last_is_durable_before_the_job_ends() {
         let start = Instant::now();
-        let job = Schedule { job_end: Some(at(start, 240)), ..schedule(start) };
+        let job = Schedule {
+            job_end: Some(at(start, 240)),
+            ..schedule(start)
+        };
         assert_eq!(job.next(), Some((at(start, 60), Why::Interval)));
-        let later = Schedule { last_begun: at(start, 180), ..job };
+        let later = Schedule {
+            last_begun: at(start, 180),
+            ..job
+        };
         assert_eq!(later.next(), Some((at(start, 220), Why::JobEnds)));
-        assert_eq!(Schedule { last_taken: true, ..later }.next(), None);
-        let never = Schedule { interval: Interval::Never, ..job };
+        assert_eq!(
+            Schedule {
+                last_taken: true,
+                ..later
+            }
+            .next(),
+            None
+        );
+        let never = Schedule {
+            interval: Interval::Never,
+            ..job
+        };
         assert_eq!(never.next(), Some((at(start, 220), Why::JobEnds)));
     }
 
     #[test]
     fn a_job_that_ends_at_once_gets_its_checkpoint_now() {
         let start = Instant::now();
-        let job = Schedule { job_end: Some(at(start, 3)), ..schedule(start) };
+        let job = Schedule {
+            job_end: Some(at(start, 3)),
+            ..schedule(start)
+        };
         let (due, why) = job.next().expect("due");
         assert!(due <= at(start, 3));
         assert_eq!(why, Why::JobEnds);
@@ -112,6 +142,9 @@ mod tests {
     #[test]
     fn without_a_measurement_memory_tells() {
         assert_eq!(estimate(None, 1_000_000_000), Duration::from_secs(10));
-        assert_eq!(estimate(Some(Duration::from_secs(3)), 1_000_000_000), Duration::from_secs(3));
+        assert_eq!(
+            estimate(Some(Duration::from_secs(3)), 1_000_000_000),
+            Duration::from_secs(3)
+        );
     }
 }

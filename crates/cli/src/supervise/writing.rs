@@ -44,7 +44,12 @@ pub struct Writing {
 
 impl Writing {
     /// Freezes, collects, lets the program go on, and starts to write. On error the program runs.
-    pub fn begin(tree: &mut Tree, options: &Options, image: &Path, order: &mut Option<Order>) -> Result<Writing> {
+    pub fn begin(
+        tree: &mut Tree,
+        options: &Options,
+        image: &Path,
+        order: &mut Option<Order>,
+    ) -> Result<Writing> {
         let begun = Instant::now();
         let generation = options.identity.generation;
         let done = eventfd(0, EventfdFlags::CLOEXEC).context(|| "make an eventfd".to_string())?;
@@ -55,9 +60,19 @@ impl Writing {
         let unix_seconds = unix_seconds();
         let snapshot = begin(tree, options, image)?;
         let pause = snapshot.pause;
-        let Some(order) = order.take() else { return Err(Failure::said("no order for a checkpoint")) };
+        let Some(order) = order.take() else {
+            return Err(Failure::said("no order for a checkpoint"));
+        };
         let _ = hand_over.send(snapshot);
-        Ok(Writing { generation, order, begun, unix_seconds, pause, thread, done })
+        Ok(Writing {
+            generation,
+            order,
+            begun,
+            unix_seconds,
+            pause,
+            thread,
+            done,
+        })
     }
 
     /// Readable once the writing thread is done.
@@ -110,7 +125,9 @@ fn spawn_writer(
         Some((snapshot, outcome))
     };
     let builder = std::thread::Builder::new().name("rethaw-write".to_string());
-    builder.spawn(write).context(|| "start the writing thread".to_string())
+    builder
+        .spawn(write)
+        .context(|| "start the writing thread".to_string())
 }
 
 /// Wakes the event loop, also when the thread panics.

@@ -54,7 +54,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         processes.push(record);
     }
     relate(frozen, &mut processes)?;
-    let (records, pipes) = descriptions.collect(&mut objects, &options.launcher_stdio)?;
+    let (records, pipes) = descriptions.collect(&mut objects, &options.launcher)?;
     Ok(Collected {
         computation: computation(tree, options, &processes)?,
         processes,

@@ -5,6 +5,7 @@ use crate::tree::{InterruptedBefore, Tree};
 use crate::{Error, Result};
 use rethaw_sys::arch::Interrupted;
 use rethaw_sys::proc::{self, Pid, Tid};
+use rethaw_sys::task;
 use rethaw_sys::ptrace::{Running, Stop, Stopped, Trace, Wait};
 use std::time::{Duration, Instant};
 
@@ -136,6 +137,24 @@ impl Frozen {
         Ok(())
     }
 
+    /// Ends all processes instead of letting them run. Every thread has to be collected by us, its tracer:
+    /// until then neither its parent nor the init of its namespace learns of its end.
+    pub fn kill(mut self, tree: &mut Tree) {
+        let processes = std::mem::take(&mut self.processes);
+        for process in &processes {
+            let _ = task::kill(process.pid, libc::SIGKILL);
+        }
+        for process in processes {
+            for thread in process.threads.into_iter().rev() {
+                let tid = thread.stopped.tid();
+                let status = collect_end(tid);
+                if tid == process.pid.leader() {
+                    tree.note_end(process.pid, status);
+                }
+            }
+        }
+    }
+
     /// Threads that ended between two sweeps are no longer there.
     fn forget_ended(&mut self, _tree: &Tree) {
         self.processes.retain(|p| proc::Stat::read(p.pid).is_ok_and(|stat| !stat.is_zombie()));
@@ -170,6 +189,17 @@ impl Drop for Frozen {
                 // ESRCH: it was killed meanwhile.
                 let _ = thread.stopped.detach();
             }
+        }
+    }
+}
+
+/// Waits until a killed thread is gone. Gives its wait status.
+fn collect_end(tid: Tid) -> Option<i32> {
+    loop {
+        match Running::born(tid).wait_blocking() {
+            Ok(Wait::Stopped(_) | Wait::TimedOut) => {}
+            Ok(Wait::Gone(status)) => return status,
+            Err(_) => return None,
         }
     }
 }

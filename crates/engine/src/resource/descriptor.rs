@@ -5,6 +5,7 @@ use super::object::Objects;
 use super::thread::ContextProc;
 use super::{epoll, event, file, pipe};
 use crate::Result;
+use crate::launcher::{self, Inherited};
 use crate::error::{Context, Error};
 use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, ObjectFileV1, OwnerV1, PipeV1};
 use rethaw_sys::proc::{self, FdInfo, Pid};
@@ -34,9 +35,6 @@ pub(crate) struct Descriptions {
     /// Index into `seen` by (device, inode), to ask kcmp only where two can be the same.
     by_inode: BTreeMap<(u64, u64), Vec<usize>>,
 }
-
-/// The launcher's stdin, stdout and stderr by (device, inode), as the program inherited them.
-pub(crate) type LauncherStdio = [Option<(u64, u64)>; 3];
 
 impl Descriptions {
     /// Collects the descriptor table of a frozen process.
@@ -77,11 +75,11 @@ impl Descriptions {
     }
 
     /// Collects what every description is of.
-    pub fn collect(&self, objects: &mut Objects, stdio: &LauncherStdio) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
+    pub fn collect(&self, objects: &mut Objects, known: &[Inherited]) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
         let mut pipes = pipe::Pipes::default();
         let mut records = Vec::new();
         for (id, seen) in (1..).zip(&self.seen) {
-            let kind = match launcher_slot(seen, stdio) {
+            let kind = match launcher::slot((seen.pid, seen.fd), &seen.duplicate, seen.info.flags, known) {
                 Some(slot) => DescriptionKind::Launcher(slot),
                 None => self.kind(seen, objects, &mut pipes)?,
             };
@@ -132,28 +130,6 @@ fn collect_object(seen: &Seen, objects: &mut Objects) -> Result<DescriptionKind>
     }
     let object = objects.opened(&seen.target, file).context(name)?;
     Ok(DescriptionKind::Object(ObjectFileV1 { object, offset: seen.info.pos }))
-}
-
-/// Whether the description is the launcher's stdin, stdout or stderr. The slot with the program's own number
-/// is preferred: on a terminal all three are one file.
-fn launcher_slot(seen: &Seen, stdio: &LauncherStdio) -> Option<u32> {
-    let stat = fstat(&seen.duplicate).ok()?;
-    let here = Some((stat.st_dev, stat.st_ino));
-    let access = seen.info.flags & libc::O_ACCMODE as u32;
-    let fits = |slot: usize| stdio.get(slot).is_some_and(|known| *known == here) && (slot == 0 || access != libc::O_RDONLY as u32);
-    let own = usize::try_from(seen.fd).ok().filter(|slot| *slot < 3 && fits(*slot));
-    // A regular file that the launcher has open as well may be another description with its own offset.
-    let inherited = FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
-        || (0..3).any(|slot| task::same_description((Pid::own(), slot), (seen.pid, seen.fd)).unwrap_or(true));
-    let device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && own.is_none() && !is_terminal(seen);
-    if !inherited || device {
-        return None;
-    }
-    own.or_else(|| (0..3).find(|slot| fits(*slot))).map(|slot| slot as u32)
-}
-
-fn is_terminal(seen: &Seen) -> bool {
-    rustix::termios::isatty(&seen.duplicate)
 }
 
 /// F_GETOWN_EX and F_GETSIG matter only with O_ASYNC, which is rare.

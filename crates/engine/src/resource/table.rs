@@ -93,7 +93,7 @@ impl<'a> Table<'a> {
     fn make(&self, record: &DescriptionV1, objects: &RebuiltObjects, warnings: &mut Vec<String>) -> Result<OwnedFd> {
         let Some(kind) = &record.kind else { return Err(damaged("a descriptor of unknown kind")) };
         let fd = match kind {
-            DescriptionKind::Launcher(slot) => return launcher(*slot as i32),
+            DescriptionKind::Launcher(slot) => return launcher(*slot as i32, warnings),
             DescriptionKind::Terminal(_) => return terminal(record, warnings),
             DescriptionKind::Regular(regular) => return file::open(record, regular, &self.plan.places),
             DescriptionKind::Device(path) => return file::open_device(record, path),
@@ -148,14 +148,17 @@ fn place(stub: &mut Stub, arrived: u64, descriptor: &DescriptorV1) -> io::Result
     Ok(())
 }
 
-/// The restarting launcher's own stdin, stdout or stderr; /dev/null if it has none.
-fn launcher(slot: i32) -> Result<OwnedFd> {
-    let own = match slot {
-        0 => rustix::io::fcntl_dupfd_cloexec(io::stdin().as_fd(), 3),
-        1 => rustix::io::fcntl_dupfd_cloexec(io::stdout().as_fd(), 3),
-        _ => rustix::io::fcntl_dupfd_cloexec(io::stderr().as_fd(), 3),
-    };
-    own.or_else(|_| null()).context(|| "cannot open /dev/null".to_owned())
+/// The restarting launcher's own descriptor; /dev/null if it has none.
+fn launcher(slot: i32, warnings: &mut Vec<String>) -> Result<OwnedFd> {
+    if crate::launcher::inherited().iter().any(|own| own.fd == slot)
+        && let Ok(own) = rethaw_sys::descriptor::duplicate_own(slot)
+    {
+        return Ok(own);
+    }
+    if slot > 2 {
+        warnings.push(format!("the program's first launcher had passed on a descriptor {slot}; here it is /dev/null"));
+    }
+    null().context(|| "cannot open /dev/null".to_owned())
 }
 
 fn null() -> rustix::io::Result<OwnedFd> {
@@ -167,7 +170,7 @@ fn null() -> rustix::io::Result<OwnedFd> {
 fn terminal(record: &DescriptionV1, warnings: &mut Vec<String>) -> Result<OwnedFd> {
     let slots = if reads(record.flags) { [0, 1, 2] } else { [1, 2, 0] };
     for slot in slots {
-        let fd = launcher(slot)?;
+        let fd = launcher(slot, warnings)?;
         if rustix::termios::isatty(&fd) {
             return Ok(fd);
         }

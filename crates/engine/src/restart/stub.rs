@@ -44,6 +44,7 @@ impl Stub {
         let mut remote = Remote::begin_disposable(parent, parent_foothold).context(name)?;
         let exit_signal = u64::from(record.exit_signal.cast_unsigned());
         let leader = clone_with_id(&mut remote, 0, exit_signal, record.pid).context(name)?;
+        remote.end().context(name)?;
         let pid = Pid(leader.tid().0);
         let foothold = own_foothold(pid, at).context(name)?;
         let mut stub = Stub { pid, threads: vec![leader], foothold };
