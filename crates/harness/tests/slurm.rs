@@ -37,16 +37,6 @@ fn find_configuration() -> Option<PathBuf> {
     }
 }
 
-/// Examples lie beside the compiled programs where a user without the sources runs the tests.
-fn example(name: &str) -> Result<PathBuf> {
-    let copied = places::programs()?.join("examples").join(name);
-    Ok(if copied.exists() {
-        copied
-    } else {
-        places::source().join("examples").join(name)
-    })
-}
-
 struct Scene<'a> {
     case: &'a Case,
     configuration: &'static Path,
@@ -59,7 +49,7 @@ impl Scene<'_> {
         let path = format!("{}:/usr/bin:/bin:/usr/sbin", self.case.path("bin").display());
         command.env("SLURM_CONF", self.configuration).env("PATH", path);
         command.envs([("MATMUL_SIZE", "1200"), ("MATMUL_SEED", "7"), ("INTERVAL", "10")]);
-        command.env("PROGRAM", example("matmul.py")?);
+        command.env("PROGRAM", places::source().join("examples/matmul.py"));
         Ok(command)
     }
 
@@ -135,7 +125,7 @@ fn scene(name: &str, script: &str) -> Outcome {
         let scene = Scene {
             case,
             configuration,
-            script: example(script)?,
+            script: places::source().join(script),
         };
         scene.install()?;
         let mut seen: BTreeMap<u64, String> = BTreeMap::new();
@@ -185,10 +175,10 @@ fn scene(name: &str, script: &str) -> Outcome {
 
 #[test]
 fn three_submissions_with_rethaw_run() -> Outcome {
-    scene("slurm-run", "slurm/run.sh")
+    scene("slurm-run", "examples/slurm/run.sh")
 }
 
 #[test]
 fn three_submissions_of_the_script_for_dmtcp() -> Outcome {
-    scene("slurm-dmtcp", "slurm/dmtcp.sh")
+    scene("slurm-dmtcp", "examples/slurm/dmtcp.sh")
 }
