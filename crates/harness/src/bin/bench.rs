@@ -140,7 +140,7 @@ fn memcpy_seconds(bytes: usize) -> f64 {
 
 /// Seconds to write so many bytes to a file in this test's folder and fsync it.
 fn disk_seconds(case: &Case, bytes: usize) -> Result<f64> {
-    let chunk: Vec<u8> = (0..16usize << 20).map(|i| (i * 31 >> 3) as u8).collect();
+    let chunk: Vec<u8> = (0..16usize << 20).map(|i| ((i * 31) >> 3) as u8).collect();
     let path = case.path("raw");
     let begin = Instant::now();
     let mut file = File::create(&path)?;
