@@ -208,7 +208,7 @@ pub fn main(arguments: &[OsString]) -> i32 {
     match make_namespaces(&socket, request, program.get(1..).unwrap_or_default()) {
         Ok(()) => 0,
         Err(error) => {
-            let _ = writeln!(&socket, "error {error}");
+            let _ = say(&socket, &format!("error {error}"));
             1
         }
     }
@@ -223,10 +223,10 @@ fn make_namespaces(socket: &UnixStream, request: Request, program: &[OsString]) 
     if let Some(clocks) = request.clocks
         && let Err(e) = namespace::enter_time(clocks)
     {
-        writeln!(&*socket, "warning the clocks cannot go on, they jump: no time namespace ({e})")?;
+        say(socket, &format!("warning the clocks cannot go on, they jump: no time namespace ({e})"))?;
     }
     let pid = namespace::fork(|| init(socket, request, program))?;
-    writeln!(&*socket, "pid {pid}")
+    say(socket, &format!("pid {pid}"))
 }
 
 /// The init proper.
@@ -238,14 +238,19 @@ fn init(socket: &UnixStream, request: Request, program: &[OsString]) -> Infallib
     match prepared {
         Ok(Some(main)) => reap(socket, main),
         Ok(None) => {}
-        Err(error) => drop(writeln!(&*socket, "error {error}")),
+        Err(error) => drop(say(socket, &format!("error {error}"))),
     }
     std::process::exit(0)
 }
 
+/// Sends one line in one piece: both halves of the init write to the same socket.
+fn say(mut socket: &UnixStream, line: &str) -> io::Result<()> {
+    socket.write_all(format!("{line}\n").as_bytes())
+}
+
 fn mount_proc(socket: &UnixStream) -> io::Result<()> {
     if let Err(e) = namespace::mount_proc() {
-        writeln!(&*socket, "warning the program sees the machine's /proc, not its own: cannot mount one ({e})")?;
+        say(socket, &format!("warning the program sees the machine's /proc, not its own: cannot mount one ({e})"))?;
     }
     Ok(())
 }
@@ -255,7 +260,7 @@ fn prepare(socket: &UnixStream, request: Request) -> io::Result<Option<i32>> {
     mount_proc(socket)?;
     rethaw_sys::leave_stdio()?;
     namespace::map_foothold(request.foothold, FOOTHOLD_SIZE as usize)?;
-    writeln!(&*socket, "ready")?;
+    say(socket, "ready")?;
     let mut line = String::new();
     BufReader::new(socket).read_line(&mut line)?;
     Ok(line.trim().strip_prefix("go ").and_then(|pid| pid.parse().ok()))
@@ -270,7 +275,7 @@ fn start_program(socket: &UnixStream, name: &OsString, arguments: &[OsString]) -
         .spawn()
         .map_err(|e| io::Error::new(e.kind(), format!("cannot execute {}: {e}", name.to_string_lossy())))?;
     rethaw_sys::leave_stdio()?;
-    writeln!(&*socket, "ready")?;
+    say(socket, "ready")?;
     Ok(child.id().cast_signed())
 }
 
@@ -279,7 +284,7 @@ fn reap(socket: &UnixStream, main: i32) {
     while let Ok(Some((pid, status))) = namespace::wait_any() {
         if pid == main {
             // The agent may be gone; then nobody wants to know.
-            let _ = writeln!(&*socket, "ended {status}");
+            let _ = say(socket, &format!("ended {status}"));
         }
     }
 }
