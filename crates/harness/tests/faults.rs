@@ -46,8 +46,7 @@ mkdir small
 mount -t tmpfs -o size=12m none small || exit 99
 "$rethaw" launch -i never --dir small -- "$@" >program.out 2>program.err &
 job=$!
-until [ -e log.ready ]; do sleep 0.05; done
-sleep 0.3
+until [ -e log.ready ] && "$rethaw" status small >status.out 2>&1; do sleep 0.05; done
 "$rethaw" checkpoint small 2>first.err && exit 11
 ls -A small >after-first
 find small -name '*.rethaw' | grep -q . && exit 12
@@ -380,7 +379,7 @@ fn timer_descriptors_go_on_on_a_machine_with_later_clocks() -> Outcome {
 /// Launches the program and stops it with a checkpoint, all inside of the namespace that `unshare` makes.
 const LAUNCH_AND_STOP: &str = r#"
 "$1" launch -i never --dir ckpt -- "$2" "$3" &
-until [ -e "$3.ready" ]; do sleep 0.05; done
+until [ -e "$3.ready" ] && "$1" status ckpt >status.out 2>&1; do sleep 0.05; done
 "$1" checkpoint --stop ckpt || exit 11
 wait $!
 "#;
