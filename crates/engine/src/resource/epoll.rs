@@ -3,7 +3,7 @@
 use super::descriptor::Seen;
 use crate::Result;
 use crate::error::Context;
-use rethaw_image::record::{DescriptionKind, EpollV1, EpollWatchV1};
+use rethaw_image::record::{DescriptionKind, DescriptorV1, EpollV1, EpollWatchV1};
 use rethaw_sys::proc::EpollTarget;
 use rethaw_sys::remote::Remote;
 use std::io;
@@ -26,21 +26,58 @@ fn watch(epoll: &Seen, target: &EpollTarget, all: &[Seen]) -> Result<EpollWatchV
     Ok(EpollWatchV1 { fd: target.fd, events: target.events, data: target.data, description: index as u32 + 1 })
 }
 
-/// Registers everything again, from inside the process whose descriptor table holds all of it.
-pub(crate) fn rebuild(remote: &mut Remote<'_>, fd: i32, record: &EpollV1) -> Result<()> {
+/// Registers everything again, from inside a process whose descriptor `table` holds all of it.
+pub(crate) fn rebuild(remote: &mut Remote<'_>, epoll: &DescriptorV1, record: &EpollV1, table: &[DescriptorV1]) -> Result<()> {
     for watch in &record.watches {
-        add(remote, fd, watch).context(|| format!("cannot register descriptor {} with epoll {fd}", watch.fd))?;
+        let name = || format!("cannot register descriptor {} with epoll {}", watch.fd, epoll.fd);
+        let now = table.iter().find(|d| d.fd == watch.fd);
+        if now.is_some_and(|d| d.description == watch.description) {
+            add(remote, epoll.fd, watch).context(name)?;
+            continue;
+        }
+        let Some(elsewhere) = table.iter().find(|d| d.description == watch.description) else {
+            return Err(crate::restart::damaged("an epoll instance that watches a file which no descriptor is of"));
+        };
+        add_under_old_number(remote, epoll.fd, watch, elsewhere.fd, now).context(name)?;
     }
     Ok(())
 }
 
-fn add(remote: &mut Remote<'_>, fd: i32, watch: &EpollWatchV1) -> io::Result<()> {
+fn add(remote: &mut Remote<'_>, epoll: i32, watch: &EpollWatchV1) -> io::Result<()> {
     // struct epoll_event is packed on x86-64.
     let mut event = watch.events.to_ne_bytes().to_vec();
     event.extend_from_slice(&watch.data.to_ne_bytes());
     let address = remote.put(0, &event)?;
-    let arguments = [fd as u64, libc::EPOLL_CTL_ADD as u64, watch.fd as u64, address, 0, 0];
+    let arguments = [epoll as u64, libc::EPOLL_CTL_ADD as u64, watch.fd as u64, address, 0, 0];
     remote.must(libc::SYS_epoll_ctl, arguments).map(drop)
+}
+
+/// A registration belongs to (number, description): the number has to be the old one for a moment, although it
+/// is closed or something else by now.
+fn add_under_old_number(
+    remote: &mut Remote<'_>,
+    epoll: i32,
+    watch: &EpollWatchV1,
+    elsewhere: i32,
+    now: Option<&DescriptorV1>,
+) -> io::Result<()> {
+    let number = watch.fd as u64;
+    let keep = |fd: u64| [fd, libc::F_DUPFD_CLOEXEC as u64, 0, 0, 0, 0];
+    let kept = match now {
+        Some(_) => Some(remote.must(libc::SYS_fcntl, keep(number))?),
+        None => None,
+    };
+    remote.must(libc::SYS_dup3, [elsewhere as u64, number, libc::O_CLOEXEC as u64, 0, 0, 0])?;
+    // While it is a duplicate, the number and the description are registered; the duplicate may go.
+    add(remote, epoll, watch)?;
+    match (kept, now) {
+        (Some(kept), Some(now)) => {
+            let flags = if now.close_on_exec { libc::O_CLOEXEC as u64 } else { 0 };
+            remote.must(libc::SYS_dup3, [kept, number, flags, 0, 0, 0])?;
+            remote.must(libc::SYS_close, [kept, 0, 0, 0, 0, 0]).map(drop)
+        }
+        _ => remote.must(libc::SYS_close, [number, 0, 0, 0, 0, 0]).map(drop),
+    }
 }
 
 /// An empty instance.

@@ -33,6 +33,20 @@ pub(crate) struct PageRange {
     pub in_pause: bool,
 }
 
+impl PageRange {
+    /// The parts of it whose place in the stream is outside of `start..end`.
+    pub fn outside(self, start: u64, end: u64) -> Vec<PageRange> {
+        let last = self.at + (self.end - self.start);
+        let part = |from: u64, to: u64| {
+            let (first, after) = (self.start + (from - self.at), self.start + (to - self.at));
+            PageRange { start: first, end: after, at: from, ..self.clone() }
+        };
+        let before = (self.at < start).then(|| part(self.at, last.min(start)));
+        let behind = (last > end).then(|| part(self.at.max(end), last));
+        before.into_iter().chain(behind).collect()
+    }
+}
+
 /// VmFlags that can be set again and are (Documentation/filesystems/proc.rst).
 const KEPT_FLAGS: [&[u8; 2]; 11] = [b"gd", b"lo", b"lf", b"nr", b"ht", b"hg", b"nh", b"dc", b"wf", b"dd", b"mg"];
 /// Advice for reading ahead: also kept.

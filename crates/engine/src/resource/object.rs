@@ -62,7 +62,7 @@ impl Objects {
             forced: true,
             in_pause: true,
         };
-        object.mapped.push((pid, range));
+        object.add_parts(pid, range);
         object.record.object
     }
 
@@ -88,6 +88,16 @@ impl Objects {
 }
 
 impl Object {
+    /// Notes where it is mapped, as far as that part of it is not known from elsewhere.
+    fn add_parts(&mut self, pid: Pid, range: PageRange) {
+        let mut parts = vec![range];
+        for (_, known) in &self.mapped {
+            let (known_start, known_end) = (known.at, known.at + (known.end - known.start));
+            parts = parts.into_iter().flat_map(|part| part.outside(known_start, known_end)).collect();
+        }
+        self.mapped.extend(parts.into_iter().map(|part| (pid, part)));
+    }
+
     /// What it is, from the name in /proc.
     fn describe(&mut self, name: &[u8]) {
         let name = name.strip_suffix(b" (deleted)").unwrap_or(name);

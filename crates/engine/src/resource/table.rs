@@ -122,7 +122,7 @@ impl<'a> Table<'a> {
                 let Some(record) = self.plan.descriptions.get(&descriptor.description) else { continue };
                 let first = !done.contains(&record.id);
                 if let (true, Some(DescriptionKind::Epoll(watched))) = (first, &record.kind) {
-                    epoll::rebuild(&mut stub.remote()?, descriptor.fd, watched)?;
+                    epoll::rebuild(&mut stub.remote()?, descriptor, watched, &process.descriptors)?;
                 }
                 if first {
                     file::lock_in_process(&mut stub.remote()?, descriptor.fd, record, warnings)?;
