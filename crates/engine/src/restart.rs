@@ -76,8 +76,9 @@ pub fn restart(image: &Path, options: &Options, progress: Progress<'_>) -> Resul
         warnings.push(file::rewind(rewind)?);
     }
     init.go(plan.computation.main_pid)?;
-    let main = rebuilt.resume(&plan)?;
+    let tree = Tree::rebuilt(rebuilt.main(&plan)?, init)?;
+    rebuilt.resume(&plan)?;
     warnings.sort();
     warnings.dedup();
-    Ok((Tree::rebuilt(main, init)?, Report { warnings }))
+    Ok((tree, Report { warnings }))
 }

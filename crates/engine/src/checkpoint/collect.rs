@@ -83,12 +83,16 @@ fn collect_process(
     let (mut address_space, ranges) = memory::collect(pid, stream, &maps, objects)?;
     let stack_pointers: Vec<u64> = going_on.iter().map(|registers| registers.sp()).collect();
     let foothold = foothold::borrow(pid, &maps, &stack_pointers)?;
+    if let Some(leader) = frozen.threads.first() {
+        record.pending = leader.stopped.pending(true).context(|| format!("cannot read signals of process {pid}"))?;
+    }
     let mut made = None;
     for (index, (thread, registers)) in frozen.threads.iter_mut().zip(&going_on).enumerate() {
         let threads = thread::collect(pid, thread, registers, &foothold, |remote| {
             if index == 0 {
                 process::collect_inside(pid, record, remote)?;
                 ask_break(&mut address_space, remote)?;
+                memory::collect_lock_future(pid, &mut address_space, remote)?;
                 if copy {
                     made = Some(snapshot::copy_process(pid, remote, &foothold)?);
                 }

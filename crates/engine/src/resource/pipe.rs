@@ -51,9 +51,9 @@ fn collect_one(pipe: u32, seen: &[Seen], records: &[DescriptionV1]) -> Result<Pi
     match (reader, writer) {
         (Some((end, _)), None) if !hung_up(end, PollFlags::HUP) => Err(outside(end, "writes")),
         (None, Some((end, _))) if !hung_up(end, PollFlags::ERR) => Err(outside(end, "reads")),
-        (Some((end, _)), _) => contents(pipe, end),
+        (Some((end, _)), _) => contents(pipe, end, ends.iter().any(|(_, flags)| flags & libc::O_DIRECT as u32 != 0)),
         // Nobody can ever read what is in it.
-        (None, Some((end, _))) => Ok(PipeV1 { pipe, capacity: capacity(end)?, packets: Vec::new() }),
+        (None, Some((end, _))) => Ok(PipeV1 { pipe, capacity: capacity(end)?, ..PipeV1::default() }),
         (None, None) => Ok(PipeV1 { pipe, ..PipeV1::default() }),
     }
 }
@@ -79,30 +79,36 @@ fn capacity(end: &Seen) -> Result<u32> {
 }
 
 /// The bytes in flight, copied without consuming them (tee(2)).
-fn contents(pipe: u32, end: &Seen) -> Result<PipeV1> {
+fn contents(pipe: u32, end: &Seen, packet_mode: bool) -> Result<PipeV1> {
     let name = || format!("cannot read {}", end.name());
     let capacity = capacity(end)?;
     let waiting = rustix::io::ioctl_fionread(&end.duplicate).context(name)?;
-    let mut record = PipeV1 { pipe, capacity, packets: Vec::new() };
+    let mut record = PipeV1 { pipe, capacity, packets: Vec::new(), packet_mode };
     if waiting > 0 {
-        record.packets.push(copy(end.duplicate.as_fd(), waiting as usize, capacity as usize).context(name)?);
+        let packets = copy(end.duplicate.as_fd(), waiting as usize, capacity as usize).context(name)?;
+        record.packets = if packet_mode { packets } else { vec![packets.concat()] };
     }
     Ok(record)
 }
 
-fn copy(from: rustix::fd::BorrowedFd<'_>, waiting: usize, capacity: usize) -> io::Result<Vec<u8>> {
+/// What a read(2) gives at a time, which in packet mode is one packet.
+fn copy(from: rustix::fd::BorrowedFd<'_>, waiting: usize, capacity: usize) -> io::Result<Vec<Vec<u8>>> {
     let (ours, into) = pipe_with(PipeFlags::CLOEXEC)?;
     fcntl_setpipe_size(&into, capacity)?;
     let copied = tee(from, &into, waiting, SpliceFlags::NONBLOCK)?;
-    let mut bytes = vec![0; copied];
-    let mut filled = 0;
-    while filled < copied {
-        filled += rustix::io::read(&ours, &mut bytes[filled..])?;
-    }
     if copied < waiting {
         return Err(io::Error::other(format!("got {copied} of {waiting} bytes")));
     }
-    Ok(bytes)
+    let mut packets = Vec::new();
+    let mut left = copied;
+    while left > 0 {
+        let mut bytes = vec![0; left];
+        let got = rustix::io::read(&ours, &mut bytes)?;
+        bytes.truncate(got);
+        packets.push(bytes);
+        left -= got;
+    }
+    Ok(packets)
 }
 
 /// Makes a pipe again. Gives its two ends.
@@ -117,6 +123,9 @@ pub(crate) fn rebuild(record: &PipeV1) -> Result<(OwnedFd, OwnedFd)> {
 }
 
 fn refill(writer: &OwnedFd, record: &PipeV1) -> io::Result<()> {
+    if record.packet_mode {
+        rustix::fs::fcntl_setfl(writer, OFlags::DIRECT)?;
+    }
     let mut file = std::fs::File::from(writer.try_clone()?);
     record.packets.iter().try_for_each(|packet| file.write_all(packet))
 }
@@ -125,8 +134,11 @@ fn refill(writer: &OwnedFd, record: &PipeV1) -> io::Result<()> {
 /// same pipe is opened through /proc/self/fd.
 pub(crate) fn open_end(record: &DescriptionV1, ends: &(OwnedFd, OwnedFd)) -> Result<OwnedFd> {
     let name = || "cannot rebuild the end of a pipe".to_owned();
-    let flags = OFlags::from_bits_retain(record.flags) | OFlags::CLOEXEC;
+    // open(2) refuses packet mode, fcntl(2) does not.
+    let flags = OFlags::from_bits_retain(record.flags) - OFlags::DIRECT | OFlags::CLOEXEC;
     let end = if reads(record.flags) { &ends.0 } else { &ends.1 };
     let path = format!("/proc/self/fd/{}", rustix::fd::AsRawFd::as_raw_fd(end));
-    rustix::fs::open(path_of(path.as_bytes()), flags, Mode::empty()).context(name)
+    let fd = rustix::fs::open(path_of(path.as_bytes()), flags, Mode::empty()).context(name)?;
+    super::event::set_flags(&fd, record)?;
+    Ok(fd)
 }

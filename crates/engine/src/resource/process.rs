@@ -49,12 +49,11 @@ pub(crate) fn collect_outside(pid: Pid) -> Result<ProcessV1> {
 
 /// Everything that only the process itself is told.
 pub(crate) fn collect_inside(pid: Pid, record: &mut ProcessV1, remote: &mut Remote<'_>) -> Result<()> {
-    let status = proc::Status::read(pid).context_proc()?;
     let timers = proc::Timers::read(pid).context_proc()?;
     let name = || format!("cannot ask for the state of process {pid}");
-    record.actions = signal::collect(remote, &status).context(name)?;
+    record.actions = signal::collect(remote).context(name)?;
     record.interval_timers = timer::collect_interval(remote).context(name)?;
-    record.posix_timers = timer::collect_posix(remote, &timers).context(name)?;
+    record.posix_timers = timer::collect_posix(pid, remote, &timers).context(name)?;
     ask_attributes(record, remote).context(name)
 }
 

@@ -6,15 +6,16 @@ use rethaw_image::record::SchedulingV1;
 use rethaw_sys::proc::Tid;
 use rethaw_sys::remote::Remote;
 use rethaw_sys::task::{self, SchedulingAttributes};
-use std::fs;
+use std::io;
 
 const PR_SET_TIMERSLACK: u64 = 29;
+const PR_GET_TIMERSLACK: u64 = 30;
 
+/// All but the timer slack, which only the thread itself is told.
 pub(crate) fn collect(tid: Tid) -> Result<SchedulingV1> {
     let name = || format!("cannot ask for the scheduling of thread {tid}");
     let attributes = task::scheduling(tid).context(name)?;
     let affinity = task::affinity(tid).context(name)?;
-    let slack = fs::read_to_string(format!("/proc/{tid}/timerslack_ns")).unwrap_or_default();
     Ok(SchedulingV1 {
         policy: attributes.policy,
         nice: attributes.nice,
@@ -22,7 +23,7 @@ pub(crate) fn collect(tid: Tid) -> Result<SchedulingV1> {
         all_cpus: count(&affinity) >= cpus_online(),
         affinity,
         io_priority: task::io_priority(tid).context(name)?,
-        timer_slack_ns: slack.trim().parse().unwrap_or(0),
+        timer_slack_ns: 0,
         flags: attributes.flags,
     })
 }
@@ -33,6 +34,11 @@ fn count(mask: &[u8]) -> u32 {
 
 fn cpus_online() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
+}
+
+/// Asks the thread for its timer slack in nanoseconds (PR_GET_TIMERSLACK).
+pub(crate) fn ask_timer_slack(remote: &mut Remote<'_>) -> io::Result<u64> {
+    remote.must(libc::SYS_prctl, [PR_GET_TIMERSLACK, 0, 0, 0, 0, 0])
 }
 
 /// Sets what is allowed here. What is not is told: the computation itself goes on all the same.

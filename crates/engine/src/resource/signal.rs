@@ -1,22 +1,21 @@
 //! Signals: actions and pending signals. Masks and alternate stacks belong to threads.
 
+use super::timer;
 use crate::Result;
 use crate::error::Context;
 use rethaw_image::record::{ProcessV1, SignalActionV1, ThreadV1};
-use rethaw_sys::proc::Status;
 use rethaw_sys::remote::Remote;
 use std::io;
 
 const SIGNALS: u64 = 64;
 const SIGACTION_SIZE: usize = 32;
 
-/// Asks for the actions of all signals that are ignored or caught, and of SIGCHLD, whose flags matter even
-/// with the default action (SA_NOCLDWAIT).
-pub(crate) fn collect(remote: &mut Remote<'_>, status: &Status) -> io::Result<Vec<SignalActionV1>> {
-    let interesting = status.signals.ignored | status.signals.caught | 1 << (libc::SIGCHLD - 1);
+/// Asks for the actions of all signals: flags are kept, and given back by sigaction(2), even with the default
+/// action.
+pub(crate) fn collect(remote: &mut Remote<'_>) -> io::Result<Vec<SignalActionV1>> {
     let out = remote.put(0, &[0; SIGACTION_SIZE])?;
     let mut actions = vec![SignalActionV1::default(); SIGNALS as usize];
-    for signal in (1..=SIGNALS).filter(|signal| interesting & 1 << (signal - 1) != 0) {
+    for signal in 1..=SIGNALS {
         remote.must(libc::SYS_rt_sigaction, [signal, 0, out, 8, 0, 0])?;
         let bytes: [u8; SIGACTION_SIZE] = remote.get(0)?;
         let word = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap_or_default());
@@ -58,7 +57,7 @@ fn set_action(remote: &mut Remote<'_>, signal: u64, action: &SignalActionV1) -> 
 /// Queues signals that were pending for the process. Only the process itself may queue any siginfo
 /// (rt_sigqueueinfo(2)); all signals are blocked meanwhile.
 pub(crate) fn queue_process_signals(remote: &mut Remote<'_>, record: &ProcessV1) -> io::Result<()> {
-    for info in &record.pending {
+    for info in record.pending.iter().filter(|info| !timer::sends_again(info, &record.posix_timers)) {
         let address = remote.put(0, info)?;
         remote.must(libc::SYS_rt_sigqueueinfo, [record.pid as u64, number(info), address, 0, 0, 0])?;
     }
@@ -66,14 +65,10 @@ pub(crate) fn queue_process_signals(remote: &mut Remote<'_>, record: &ProcessV1)
 }
 
 /// As [`queue_process_signals`], for one thread.
-pub(crate) fn queue_thread_signals(remote: &mut Remote<'_>, record: &ThreadV1) -> io::Result<()> {
-    if record.pending.is_empty() {
-        return Ok(());
-    }
-    let process = remote.must(libc::SYS_getpid, [0; 6])?;
-    for info in &record.pending {
+pub(crate) fn queue_thread_signals(remote: &mut Remote<'_>, process: &ProcessV1, record: &ThreadV1) -> io::Result<()> {
+    for info in record.pending.iter().filter(|info| !timer::sends_again(info, &process.posix_timers)) {
         let address = remote.put(0, info)?;
-        remote.must(libc::SYS_rt_tgsigqueueinfo, [process, record.tid as u64, number(info), address, 0, 0])?;
+        remote.must(libc::SYS_rt_tgsigqueueinfo, [process.pid as u64, record.tid as u64, number(info), address, 0, 0])?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::checkpoint::freeze::FrozenThread;
 use crate::error::{Context, Error};
 use crate::foothold::thread_name;
 use crate::tree::InterruptedBefore;
-use rethaw_image::record::{RseqV1, ThreadV1};
+use rethaw_image::record::{ProcessV1, RseqV1, ThreadV1};
 use rethaw_sys::arch::{ExtendedState, Interrupted, Registers};
 use rethaw_sys::memory;
 use rethaw_sys::proc::{self, Pid, Tid};
@@ -156,14 +156,24 @@ fn ask_thread(remote: &mut Remote<'_>, record: &mut ThreadV1) -> std::io::Result
     record.tid_address = u64::from_ne_bytes(remote.get(0)?);
     remote.must(libc::SYS_prctl, [PR_GET_PDEATHSIG, out, 0, 0, 0, 0])?;
     record.parent_death_signal = i32::from_ne_bytes(remote.get(0)?);
+    let slack = scheduling::ask_timer_slack(remote)?;
+    if let Some(attributes) = &mut record.scheduling {
+        attributes.timer_slack_ns = slack;
+    }
     Ok(())
 }
 
 /// Gives a new thread everything but its registers and its mask. `pid` as seen from here.
-pub(crate) fn rebuild(remote: &mut Remote<'_>, tid: Tid, record: &ThreadV1, warnings: &mut Vec<String>) -> Result<()> {
+pub(crate) fn rebuild(
+    remote: &mut Remote<'_>,
+    tid: Tid,
+    process: &ProcessV1,
+    record: &ThreadV1,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
     let name = || format!("cannot rebuild thread {}", record.tid);
     tell_thread(remote, record).context(name)?;
-    super::signal::queue_thread_signals(remote, record).context(name)?;
+    super::signal::queue_thread_signals(remote, process, record).context(name)?;
     if let Some(attributes) = &record.scheduling {
         scheduling::rebuild(tid, attributes, remote, warnings)?;
     }

@@ -2,8 +2,8 @@
 
 use crate::Result;
 use crate::error::Context;
-use rethaw_image::record::{IntervalTimerV1, PosixTimerV1};
-use rethaw_sys::proc::{self, Timers};
+use rethaw_image::record::{IntervalTimerV1, PosixTimerV1, ProcessV1};
+use rethaw_sys::proc::{self, Pid, Tid, Timers};
 use rethaw_sys::remote::Remote;
 use std::collections::BTreeSet;
 use std::io;
@@ -35,7 +35,7 @@ fn bytes(words: [u64; 4]) -> Vec<u8> {
 }
 
 /// POSIX timers: their identity from /proc/PID/timers (Linux 3.10), the time left from inside.
-pub(crate) fn collect_posix(remote: &mut Remote<'_>, timers: &Timers) -> io::Result<Vec<PosixTimerV1>> {
+pub(crate) fn collect_posix(pid: Pid, remote: &mut Remote<'_>, timers: &Timers) -> io::Result<Vec<PosixTimerV1>> {
     let out = remote.put(0, &[0; 32])?;
     let mut records = Vec::new();
     for timer in &timers.timers {
@@ -43,7 +43,7 @@ pub(crate) fn collect_posix(remote: &mut Remote<'_>, timers: &Timers) -> io::Res
         let words = words(remote.get::<32>(0)?);
         let (notify, thread) = match timer.notify {
             proc::Notify::None => (libc::SIGEV_NONE, 0),
-            _ if timer.to_thread => (libc::SIGEV_THREAD_ID, timer.target),
+            _ if timer.to_thread => (libc::SIGEV_THREAD_ID, number_inside(pid, timer.target)),
             _ => (libc::SIGEV_SIGNAL, 0),
         };
         records.push(PosixTimerV1 {
@@ -58,6 +58,21 @@ pub(crate) fn collect_posix(remote: &mut Remote<'_>, timers: &Timers) -> io::Res
         });
     }
     Ok(records)
+}
+
+/// /proc shows the thread's number as the reader sees it; the timer has to be made with the program's own.
+fn number_inside(pid: Pid, tid: i32) -> i32 {
+    let status = proc::Status::read((pid, Tid(tid)));
+    status.ok().and_then(|status| status.ns_pids.last().copied()).unwrap_or(tid)
+}
+
+/// Whether a pending signal (raw siginfo) comes from a periodic timer. It is not queued again as it was: the
+/// timer sends it anew at once, so that it stays one signal that counts its overruns (timer_getoverrun(2)).
+pub(crate) fn sends_again(info: &[u8], timers: &[PosixTimerV1]) -> bool {
+    const SI_TIMER: i32 = -2;
+    let word = |at: usize| info.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_ne_bytes);
+    // siginfo: signo, errno, code, padding, then the timer's id.
+    word(8) == SI_TIMER && timers.iter().any(|timer| timer.id == word(16) && timer.interval_ns > 0)
 }
 
 /// Makes the timers under their old ids, disarmed.
@@ -110,8 +125,8 @@ fn create(remote: &mut Remote<'_>, record: &PosixTimerV1) -> io::Result<i32> {
 }
 
 /// Arms all timers; a one-shot timer that had expired stays disarmed.
-pub(crate) fn arm(remote: &mut Remote<'_>, interval: &[IntervalTimerV1], posix: &[PosixTimerV1]) -> io::Result<()> {
-    for (which, timer) in (0_u64..).zip(interval) {
+pub(crate) fn arm(remote: &mut Remote<'_>, record: &ProcessV1) -> io::Result<()> {
+    for (which, timer) in (0_u64..).zip(&record.interval_timers) {
         // "About to expire" reads as zero with an interval.
         let value = if timer.value_us == 0 { timer.interval_us } else { timer.value_us };
         if value != 0 {
@@ -121,8 +136,12 @@ pub(crate) fn arm(remote: &mut Remote<'_>, interval: &[IntervalTimerV1], posix: 
             remote.must(libc::SYS_setitimer, [which, address, 0, 0, 0, 0])?;
         }
     }
-    for timer in posix {
-        let value = if timer.remaining_ns == 0 { timer.interval_ns } else { timer.remaining_ns };
+    let pending: Vec<&Vec<u8>> = record.threads.iter().flat_map(|t| &t.pending).chain(&record.pending).collect();
+    for timer in &record.posix_timers {
+        let at_once = pending.iter().any(|info| sends_again(info, std::slice::from_ref(timer)));
+        let value = if at_once {
+            1
+        } else if timer.remaining_ns == 0 { timer.interval_ns } else { timer.remaining_ns };
         if value != 0 {
             let nano = 1_000_000_000;
             let words = [timer.interval_ns / nano, timer.interval_ns % nano, value / nano, value % nano];

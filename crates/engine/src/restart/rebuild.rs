@@ -49,7 +49,7 @@ impl Rebuilt {
         }
         table.connect(&mut rebuilt.stubs, warnings)?;
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
-            finish_process(stub, record)?;
+            finish_process(stub, record, warnings)?;
         }
         parent.detach().context(|| "the init has ended".to_owned())?;
         Ok(rebuilt)
@@ -72,13 +72,15 @@ impl Rebuilt {
         Ok(())
     }
 
-    /// Lets everything run. Gives the main process as seen from here.
-    pub fn resume(mut self, plan: &Plan) -> Result<Pid> {
-        let mut main = None;
+    /// The main process as seen from here.
+    pub fn main(&self, plan: &Plan) -> Result<Pid> {
+        let main = self.stubs.iter().zip(&plan.processes).find(|(_, r)| r.pid == plan.computation.main_pid);
+        main.map(|(stub, _)| stub.pid).ok_or_else(|| super::plan::damaged("no main process"))
+    }
+
+    /// Lets everything run.
+    pub fn resume(mut self, plan: &Plan) -> Result<()> {
         for (stub, record) in self.stubs.drain(..).zip(&plan.processes) {
-            if record.pid == plan.computation.main_pid {
-                main = Some(stub.pid);
-            }
             if record.stopped_by != 0 {
                 task::kill(stub.pid, record.stopped_by).context(|| "cannot stop a process again".to_owned())?;
             }
@@ -87,7 +89,7 @@ impl Rebuilt {
             }
         }
         self.resumed = true;
-        main.ok_or_else(|| super::plan::damaged("no main process"))
+        Ok(())
     }
 }
 
@@ -135,24 +137,27 @@ fn rebuild_process(stub: &mut Stub, record: &ProcessV1, plan: &Plan, warnings: &
     process::rebuild(pid, record, &plan.places, &mut stub.remote()?, warnings)?;
     for (index, thread) in record.threads.iter().enumerate() {
         let tid = stub.threads[index].tid();
-        thread::rebuild(&mut stub.remote_in(index)?, tid, thread, warnings)?;
+        thread::rebuild(&mut stub.remote_in(index)?, tid, record, thread, warnings)?;
     }
     signal::rebuild(&mut stub.remote()?, record)?;
     timer::rebuild_posix(&mut stub.remote()?, &record.posix_timers)
 }
 
 /// The last steps: limits, credentials, timers; then the registers.
-fn finish_process(stub: &mut Stub, record: &ProcessV1) -> Result<()> {
+fn finish_process(stub: &mut Stub, record: &ProcessV1, warnings: &mut Vec<String>) -> Result<()> {
     let name = || format!("cannot finish process {}", record.pid);
-    limit::rebuild(stub.pid, &record.limits, &mut Vec::new());
+    limit::rebuild(stub.pid, &record.limits, warnings);
     for (index, thread) in record.threads.iter().enumerate() {
         if let Some(saved) = &thread.credentials {
             credentials::rebuild(&mut stub.remote_in(index)?, saved, thread.no_new_privs).context(name)?;
         }
     }
+    if let Some(address_space) = &record.memory {
+        memory::rebuild_lock_future(address_space, &mut stub.remote()?, warnings)?;
+    }
     process::rebuild_last(record, &mut stub.remote()?)?;
     signal::queue_process_signals(&mut stub.remote()?, record).context(name)?;
-    timer::arm(&mut stub.remote()?, &record.interval_timers, &record.posix_timers).context(name)?;
+    timer::arm(&mut stub.remote()?, record).context(name)?;
     stub.leave()?;
     for (stopped, thread) in stub.threads.iter_mut().zip(&record.threads) {
         thread::hand_over(stopped, thread)?;

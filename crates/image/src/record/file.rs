@@ -157,6 +157,9 @@ pub struct PipeV1 {
     /// Bytes in flight; in packet mode one entry per packet, else one entry.
     #[prost(bytes = "vec", repeated, tag = "3")]
     pub packets: Vec<Vec<u8>>,
+    /// The bytes were written in packet mode (O_DIRECT).
+    #[prost(bool, tag = "4")]
+    pub packet_mode: bool,
 }
 
 /// An eventfd.
