@@ -94,6 +94,7 @@ impl Case {
         command
             .current_dir(&self.folder)
             .env(processes::TAG, &self.tag)
+            .env("XDG_RUNTIME_DIR", &self.runtime)
             .stdin(Stdio::null());
         command
     }

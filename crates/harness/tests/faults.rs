@@ -50,10 +50,10 @@ until [ -e log.ready ] && "$rethaw" status small >status.out 2>&1; do sleep 0.05
 "$rethaw" checkpoint small 2>first.err && exit 11
 ls -A small >after-first
 find small -name '*.rethaw' | grep -q . && exit 12
-mount -o remount,size=200m small
+mount -t tmpfs -o remount,size=200m none small
 "$rethaw" checkpoint small 2>second.err || exit 13
 find small -name '*.rethaw' | grep -q . || exit 14
-mount -o remount,size=60m small
+mount -t tmpfs -o remount,size=60m none small
 dd if=/dev/zero of=small/filler bs=1M 2>/dev/null
 "$rethaw" checkpoint small 2>third.err && exit 15
 "$rethaw" verify small || exit 16
