@@ -44,17 +44,20 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     let mut processes = Vec::new();
     let mut pages = Vec::new();
     let mut copies = BTreeMap::new();
-    for (index, frozen) in (0..).zip(&mut frozen.processes) {
+    for frozen in &frozen.processes {
         let mut record = process::collect_outside(frozen.pid)?;
         record.descriptors = descriptions.add_process(frozen.pid)?;
         record.stopped_by = frozen.stopped_by;
-        let (ranges, made) = collect_process(frozen, index, &mut record, &mut objects, copy)?;
-        copies.extend(made.map(|made| (frozen.pid, made)));
-        pages.push((frozen.pid, ranges));
         processes.push(record);
     }
     relate(frozen, &mut processes)?;
+    // What is most often refused comes before anything is done inside the processes.
     let (records, pipes) = descriptions.collect(&mut objects, &options.launcher)?;
+    for (stream, (frozen, record)) in (0..).zip(frozen.processes.iter_mut().zip(&mut processes)) {
+        let (ranges, made) = collect_process(frozen, stream, record, &mut objects, copy)?;
+        copies.extend(made.map(|made| (frozen.pid, made)));
+        pages.push((frozen.pid, ranges));
+    }
     Ok(Collected {
         computation: computation(tree, options, &processes)?,
         processes,
@@ -78,13 +81,19 @@ fn collect_process(
     let pid = frozen.pid;
     refuse_what_cannot_be_asked(pid)?;
     let maps = Maps::read(pid).context_proc()?;
-    let going_on =
-        frozen.threads.iter_mut().map(|thread| thread::settle(pid, thread)).collect::<Result<Vec<_>>>()?;
+    let going_on = frozen
+        .threads
+        .iter_mut()
+        .map(|thread| thread::settle(pid, thread))
+        .collect::<Result<Vec<_>>>()?;
     let (mut address_space, ranges) = memory::collect(pid, stream, &maps, objects)?;
     let stack_pointers: Vec<u64> = going_on.iter().map(|registers| registers.sp()).collect();
     let foothold = foothold::borrow(pid, &maps, &stack_pointers)?;
     if let Some(leader) = frozen.threads.first() {
-        record.pending = leader.stopped.pending(true).context(|| format!("cannot read signals of process {pid}"))?;
+        record.pending = leader
+            .stopped
+            .pending(true)
+            .context(|| format!("cannot read signals of process {pid}"))?;
     }
     let mut made = None;
     for (index, (thread, registers)) in frozen.threads.iter_mut().zip(&going_on).enumerate() {
@@ -101,14 +110,18 @@ fn collect_process(
         })?;
         record.threads.push(threads);
     }
-    foothold.give_back().context(|| format!("cannot put back what was borrowed from process {pid}"))?;
+    foothold
+        .give_back()
+        .context(|| format!("cannot put back what was borrowed from process {pid}"))?;
     record.memory = Some(address_space);
     Ok((ranges, made))
 }
 
 /// The program break.
 fn ask_break(record: &mut rethaw_image::record::MemoryV1, remote: &mut Remote<'_>) -> Result<()> {
-    let now = remote.must(libc::SYS_brk, [0; 6]).context(|| "cannot ask for the program break".to_owned())?;
+    let now = remote
+        .must(libc::SYS_brk, [0; 6])
+        .context(|| "cannot ask for the program break".to_owned())?;
     if let Some(layout) = &mut record.layout {
         layout.brk = now;
     }
@@ -131,7 +144,12 @@ fn refuse_what_cannot_be_asked(pid: Pid) -> Result<()> {
 
 /// Parents, groups and sessions, as the program sees them; 0 for those outside.
 fn relate(frozen: &Frozen, records: &mut [ProcessV1]) -> Result<()> {
-    let inside: BTreeMap<i32, i32> = frozen.processes.iter().map(|p| p.pid.0).zip(records.iter().map(|r| r.pid)).collect();
+    let inside: BTreeMap<i32, i32> = frozen
+        .processes
+        .iter()
+        .map(|p| p.pid.0)
+        .zip(records.iter().map(|r| r.pid))
+        .collect();
     for (process, record) in frozen.processes.iter().zip(records) {
         let stat = proc::Stat::read(process.pid).context_proc()?;
         let number = |pid: i32| inside.get(&pid).copied().unwrap_or(0);
@@ -193,6 +211,8 @@ impl Descriptions {
             matches!(record.kind, Some(DescriptionKind::Regular(_)))
                 && record.flags & libc::O_ACCMODE as u32 != libc::O_RDONLY as u32
         });
-        written.filter_map(|(seen, _)| Some(File::from(seen.duplicate.try_clone().ok()?))).collect()
+        written
+            .filter_map(|(seen, _)| Some(File::from(seen.duplicate.try_clone().ok()?)))
+            .collect()
     }
 }

@@ -10,8 +10,12 @@ use rethaw_sys::proc::{Maps, Vma};
 /// ordinary memory, and its entry points jump to the new one.
 pub(crate) fn rebuild(stub: &mut Stub, record: &MemoryV1) -> Result<()> {
     let special = |m: &&MappingV1| matches!(m.backing(), Backing::Vdso | Backing::Vvar);
-    let Some(first) = record.mappings.iter().find(special) else { return Ok(()) };
-    let Some(old) = record.mappings.iter().find(|m| m.backing() == Backing::Vdso) else { return Ok(()) };
+    let Some(first) = record.mappings.iter().find(special) else {
+        return Ok(());
+    };
+    let Some(old) = record.mappings.iter().find(|m| m.backing() == Backing::Vdso) else {
+        return Ok(());
+    };
     let new = map_at(stub, first.start)?;
     let mut code = vec![0; (new.end - new.start) as usize];
     rethaw_sys::memory::read(stub.pid, new.start, &mut code).context(|| "cannot read the vdso".to_owned())?;
@@ -26,12 +30,18 @@ pub(crate) fn rebuild(stub: &mut Stub, record: &MemoryV1) -> Result<()> {
 fn map_at(stub: &mut Stub, address: u64) -> Result<Vma> {
     const ARCH_MAP_VDSO_64: u64 = 0x2003;
     let name = || "cannot map the vdso".to_owned();
-    stub.remote()?.must(libc::SYS_arch_prctl, [ARCH_MAP_VDSO_64, address, 0, 0, 0, 0]).context(name)?;
-    let maps = Maps::read_brief(stub.pid).map_err(std::io::Error::other).context(name)?;
-    maps.named(b"[vdso]").cloned().ok_or_else(|| Error::CannotRestart {
-        what: "this kernel has no vdso".to_owned(),
-        remedy: "start it without the option vdso=0".to_owned(),
-    })
+    stub.remote()?
+        .must(libc::SYS_arch_prctl, [ARCH_MAP_VDSO_64, address, 0, 0, 0, 0])
+        .context(name)?;
+    let maps = Maps::read_brief(stub.pid)
+        .map_err(std::io::Error::other)
+        .context(name)?;
+    maps.named(b"[vdso]")
+        .cloned()
+        .ok_or_else(|| Error::CannotRestart {
+            what: "this kernel has no vdso".to_owned(),
+            remedy: "start it without the option vdso=0".to_owned(),
+        })
 }
 
 /// The program's old vdso as ordinary memory with jumps to this kernel's.
