@@ -7,7 +7,7 @@ use crate::checkpoint::Progress;
 use crate::error::{Context, Error};
 use crate::restart::{Plan, Stub};
 use crate::{Result, file_identity};
-use rethaw_image::record::{Backing, FileIdentityV1, LayoutV1, MappingV1, MemoryV1};
+use rethaw_image::record::{Backing, FileIdentityV1, LayoutV1, MappingV1, MemoryV1, ProcessV1};
 use rethaw_image::{ImageReader, PageRun, RunKind};
 use rethaw_sys::proc::{self, Maps, Pid, Vma};
 use rethaw_sys::remote::Remote;
@@ -266,6 +266,7 @@ fn refused(pid: Pid, vma: &Vma, what: &str) -> Error {
 /// Where the contents of mappings come from.
 pub(crate) struct Sources<'a> {
     pub plan: &'a Plan,
+    pub process: &'a ProcessV1,
     pub objects: &'a RebuiltObjects,
 }
 
@@ -281,7 +282,7 @@ pub(crate) fn rebuild(
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     let runs = reader.runs(record.stream)?;
-    vdso::rebuild(stub, record)?;
+    vdso::rebuild(stub, sources.process, warnings)?;
     for mapping in &record.mappings {
         map(stub, mapping, has_pages(mapping, runs), sources)?;
     }

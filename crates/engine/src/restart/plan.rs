@@ -2,6 +2,7 @@
 
 use super::{Options, Places};
 use crate::init::FOOTHOLD_SIZE;
+use crate::resource::vdso;
 use crate::{Error, Result};
 use rethaw_image::record::{ComputationV1, DescriptionV1, PipeV1, ProcessV1, SharedObjectV1};
 use rethaw_image::{ImageReader, SectionKind};
@@ -90,7 +91,7 @@ fn free_range(processes: &[ProcessV1]) -> Option<u64> {
             .flat_map(|m| &m.mappings);
         mappings
             .into_iter()
-            .any(|m| m.start < address + FOOTHOLD_SIZE && address < m.end)
+            .any(|m| m.start < address + FOOTHOLD_SIZE + vdso::RESERVE && address < m.end)
     };
     (0..TRIES)
         .map(|n| FIRST + n * STEP)

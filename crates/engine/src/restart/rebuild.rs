@@ -152,7 +152,11 @@ fn rebuild_memory(
         stub,
         address_space,
         reader,
-        &memory::Sources { plan, objects },
+        &memory::Sources {
+            plan,
+            process: record,
+            objects,
+        },
         progress,
         warnings,
     )

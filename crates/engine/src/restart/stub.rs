@@ -76,6 +76,11 @@ impl Stub {
         Ok(())
     }
 
+    /// Where the foothold begins.
+    pub fn start(&self) -> u64 {
+        self.foothold.arguments() - PAGE
+    }
+
     /// Remote calls in its leader.
     pub fn remote(&mut self) -> Result<Remote<'_>> {
         let name = || "a process that is being rebuilt has ended".to_owned();
@@ -97,7 +102,7 @@ impl Stub {
     /// Removes everything of the init's address space but the foothold.
     pub fn empty(&mut self) -> Result<()> {
         let name = || "cannot empty an address space".to_owned();
-        let start = self.foothold.arguments() - PAGE;
+        let start = self.start();
         let end = start + FOOTHOLD_SIZE;
         let Some(leader) = self.threads.first() else {
             return Err(Error::Ended);
@@ -145,7 +150,7 @@ impl Stub {
 
     /// Removes the foothold, as the very last call.
     pub fn leave(&mut self) -> Result<()> {
-        let start = self.foothold.arguments() - PAGE;
+        let start = self.start();
         let name = || "cannot remove the foothold".to_owned();
         self.remote()?
             .must(libc::SYS_munmap, [start, FOOTHOLD_SIZE, 0, 0, 0, 0])
