@@ -20,6 +20,7 @@ use rethaw_sys::remote::Remote;
 use rethaw_sys::task;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::path::Path;
 
 /// Everything of a frozen computation.
 #[derive(Debug)]
@@ -130,14 +131,34 @@ fn ask_break(record: &mut rethaw_image::record::MemoryV1, remote: &mut Remote<'_
 
 fn refuse_what_cannot_be_asked(pid: Pid) -> Result<()> {
     const STRICT_OR_FILTER: u32 = 1;
-    let status = proc::Status::read(pid).context_proc()?;
-    if status.seccomp >= STRICT_OR_FILTER {
-        return Err(Error::Refused {
-            what: "the process has a seccomp filter, which an ordinary user cannot read back".to_owned(),
+    let refused = |what: &str, place: &str, remedy: &str| {
+        Err(Error::Refused {
+            what: what.to_owned(),
             pid: pid.0,
-            place: "seccomp".to_owned(),
-            remedy: "run the program without its sandbox".to_owned(),
-        });
+            place: place.to_owned(),
+            remedy: remedy.to_owned(),
+        })
+    };
+    if proc::Status::read(pid).context_proc()?.seccomp >= STRICT_OR_FILTER {
+        let what = "the process has a seccomp filter, which an ordinary user cannot read back";
+        return refused(what, "seccomp", "run the program without its sandbox");
+    }
+    if proc::root(pid).context_proc()? != Path::new("/") {
+        return refused(
+            "the process has a root folder of its own (chroot)",
+            "root folder",
+            "run it without chroot",
+        );
+    }
+    for child in proc::children(pid).context_proc()? {
+        if proc::Stat::read(child).is_ok_and(|stat| stat.is_zombie()) {
+            let place = format!("child {child}");
+            return refused(
+                "an ended child that it has not waited for",
+                &place,
+                "the next checkpoint tries again",
+            );
+        }
     }
     Ok(())
 }
@@ -150,14 +171,36 @@ fn relate(frozen: &Frozen, records: &mut [ProcessV1]) -> Result<()> {
         .map(|p| p.pid.0)
         .zip(records.iter().map(|r| r.pid))
         .collect();
+    let Some(main) = frozen.processes.first() else {
+        return Err(Error::Ended);
+    };
+    let main = proc::Stat::read(main.pid).context_proc()?;
     for (process, record) in frozen.processes.iter().zip(records) {
         let stat = proc::Stat::read(process.pid).context_proc()?;
         let number = |pid: i32| inside.get(&pid).copied().unwrap_or(0);
         record.ppid = number(stat.ppid.0);
         record.pgid = number(stat.pgrp);
         record.sid = number(stat.session);
+        // The main process has its group and session from the launcher, or leads them.
+        if record.pgid == 0 && stat.pgrp != main.pgrp {
+            refuse_dead_leader(process.pid, stat.pgrp, "process group")?;
+        }
+        if record.sid == 0 && stat.session != main.session {
+            refuse_dead_leader(process.pid, stat.session, "session")?;
+        }
     }
     Ok(())
+}
+
+/// A group or session that no process of the computation leads and that is not the launcher's: its leader has
+/// ended.
+fn refuse_dead_leader(pid: Pid, number: i32, what: &str) -> Result<()> {
+    Err(Error::Refused {
+        what: format!("a {what} whose leader ({number}) has ended"),
+        pid: pid.0,
+        place: what.to_owned(),
+        remedy: "this version cannot rebuild it; run the program without job control".to_owned(),
+    })
 }
 
 fn computation(tree: &Tree, options: &Options, processes: &[ProcessV1]) -> Result<ComputationV1> {

@@ -7,7 +7,7 @@ use super::{epoll, event, file, pipe};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::launcher::{self, Inherited};
-use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, ObjectFileV1, OwnerV1, PipeV1};
+use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, ObjectFileV1, PipeV1};
 use rethaw_sys::proc::{self, FdInfo, Pid};
 use rethaw_sys::task;
 use rustix::fs::{FileType, fstat};
@@ -100,7 +100,6 @@ impl Descriptions {
             records.push(DescriptionV1 {
                 id,
                 flags: seen.info.flags & !(libc::O_CLOEXEC as u32),
-                owner: owner(seen),
                 kind: Some(kind),
                 locks: file::locks(seen),
             });
@@ -110,6 +109,9 @@ impl Descriptions {
     }
 
     fn kind(&self, seen: &Seen, objects: &mut Objects, pipes: &mut pipe::Pipes) -> Result<DescriptionKind> {
+        if seen.info.flags & libc::O_ASYNC as u32 != 0 {
+            return Err(seen.refused("a descriptor with signal-driven I/O (O_ASYNC)"));
+        }
         let target = seen.target.as_os_str().as_bytes();
         match target {
             b"anon_inode:[eventfd]" => return event::collect_eventfd(seen),
@@ -147,15 +149,6 @@ fn collect_object(seen: &Seen, objects: &mut Objects) -> Result<DescriptionKind>
         object,
         offset: seen.info.pos,
     }))
-}
-
-/// F_GETOWN_EX and F_GETSIG matter only with O_ASYNC, which is rare.
-fn owner(seen: &Seen) -> Option<OwnerV1> {
-    let asynchronous = seen.info.flags & libc::O_ASYNC as u32 != 0;
-    asynchronous
-        .then(|| rethaw_sys::descriptor::owner(seen.duplicate.as_fd()).ok())
-        .flatten()
-        .map(|(kind, id, signal)| OwnerV1 { kind, id, signal })
 }
 
 /// Whether a description with these flags can be read from.

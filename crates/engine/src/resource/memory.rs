@@ -7,7 +7,7 @@ use crate::checkpoint::Progress;
 use crate::error::{Context, Error};
 use crate::restart::{Plan, Stub};
 use crate::{Result, file_identity};
-use rethaw_image::record::{Backing, FileIdentityV1, LayoutV1, MappingV1, MemoryV1, ProcessV1};
+use rethaw_image::record::{Backing, FileIdentityV1, GuardV1, LayoutV1, MappingV1, MemoryV1, ProcessV1};
 use rethaw_image::{ImageReader, PageRun, RunKind};
 use rethaw_sys::proc::{self, Maps, Pid, Vma};
 use rethaw_sys::remote::Remote;
@@ -86,7 +86,26 @@ pub(crate) fn collect(
         fs::read(format!("/proc/{pid}/auxv")).context(|| format!("cannot read /proc/{pid}/auxv"))?;
     record.exe = Some(file_identity(&proc::exe(pid).context_proc()?));
     record.layout = Some(layout(pid)?);
+    record.guards = guards(pid)?;
     Ok((record, pages))
+}
+
+/// Guard regions (MADV_GUARD_INSTALL, Linux 6.13), which only the page map shows.
+fn guards(pid: Pid) -> Result<Vec<GuardV1>> {
+    let all = proc::Range {
+        start: 0,
+        end: rethaw_sys::arch::TASK_SIZE,
+    };
+    let guards = proc::Pagemap::open(pid)
+        .and_then(|pagemap| pagemap.guards(all))
+        .context_proc()?;
+    Ok(guards
+        .into_iter()
+        .map(|guard| GuardV1 {
+            start: guard.start,
+            end: guard.end,
+        })
+        .collect())
 }
 
 /// All but the program break, which only the process itself is told.
@@ -165,6 +184,10 @@ fn classify(pid: Pid, vma: &Vma, objects: &mut Objects) -> Result<MappingV1> {
         b"[vdso]" => Backing::Vdso,
         name if name.starts_with(b"[vvar") => Backing::Vvar,
         _ if vma.has(b"io") || vma.has(b"pf") => return Err(refused(pid, vma, "a mapping of a device")),
+        _ if vma.has(b"sl") => return Err(refused(pid, vma, "sealed memory (mseal)")),
+        _ if vma.protection_key.unwrap_or(0) != 0 => {
+            return Err(refused(pid, vma, "a memory protection key"));
+        }
         _ if vma.has(b"ss") => return Err(refused(pid, vma, "a shadow stack")),
         _ if vma.has(b"um") || vma.has(b"uw") => return Err(refused(pid, vma, "a userfaultfd mapping")),
         name if vma.ino == 0 || (!vma.shared && vma.has(b"ht")) => {
@@ -289,6 +312,12 @@ pub(crate) fn rebuild(
     fill(stub.pid, reader, runs, &record.mappings, progress)?;
     for mapping in &record.mappings {
         finish(stub, mapping, has_pages(mapping, runs), warnings)?;
+    }
+    for guard in &record.guards {
+        const MADV_GUARD_INSTALL: u64 = 102;
+        let arguments = [guard.start, guard.end - guard.start, MADV_GUARD_INSTALL, 0, 0, 0];
+        let name = || format!("cannot install a guard at {:#x}", guard.start);
+        stub.remote()?.must(libc::SYS_madvise, arguments).context(name)?;
     }
     set_layout(stub, record, sources.plan, warnings)
 }
