@@ -2,6 +2,7 @@
 
 mod collect;
 pub(crate) mod freeze;
+mod sleep;
 mod snapshot;
 mod write;
 

@@ -79,7 +79,7 @@ pub fn restart(image: &Path, options: &Options, progress: Progress<'_>) -> Resul
         warnings.push(file::rewind(rewind)?);
     }
     init.go(plan.computation.main_pid)?;
-    let tree = Tree::rebuilt(rebuilt.main(&plan)?, init)?;
+    let tree = Tree::rebuilt(rebuilt.main(&plan)?, init, rebuilt.asleep.clone())?;
     rebuilt.resume(&plan)?;
     warnings.sort();
     warnings.dedup();

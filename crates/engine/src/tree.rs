@@ -36,6 +36,8 @@ pub struct Tree {
 pub(crate) struct InterruptedBefore {
     pub number: u64,
     pub ip: u64,
+    /// When the call is to end, in nanoseconds of our CLOCK_MONOTONIC, if that could be found out.
+    pub deadline: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,8 +126,15 @@ impl Tree {
     }
 
     /// A computation that was just rebuilt in `init`'s namespaces.
-    pub(crate) fn rebuilt(main: Pid, init: Init) -> Result<Tree> {
-        Tree::new(main, Some(init), Origin::Isolated)
+    pub(crate) fn rebuilt(
+        main: Pid,
+        init: Init,
+        interrupted: HashMap<Tid, InterruptedBefore>,
+    ) -> Result<Tree> {
+        Ok(Tree {
+            interrupted,
+            ..Tree::new(main, Some(init), Origin::Isolated)?
+        })
     }
 
     /// Main process, as seen from this process.

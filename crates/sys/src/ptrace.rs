@@ -205,6 +205,11 @@ impl Stopped {
         Running(self.tid).wait_blocking()
     }
 
+    /// Asks for another stop, at the next return to user code.
+    pub fn request_stop(&mut self) -> io::Result<()> {
+        request(libc::PTRACE_INTERRUPT, self.tid, 0, 0).map(drop)
+    }
+
     /// Brings a thread that is stopped elsewhere (after remote calls) to a stop in which the kernel applies
     /// its restart rules when it runs on, without letting it execute anything.
     pub fn park(&mut self) -> io::Result<Wait> {

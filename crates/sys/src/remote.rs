@@ -184,6 +184,17 @@ impl<'a> Remote<'a> {
         })
     }
 
+    /// Makes a call that would sleep, and interrupts it at once: what is left is the kernel's restart block, with
+    /// the time at which the call is to end. Gives the raw result, see
+    /// [`Registers::sleeps_in`](crate::arch::Registers::sleeps_in).
+    pub fn call_interrupted(&mut self, number: libc::c_long, arguments: [u64; 6]) -> io::Result<i64> {
+        self.point_at(GADGET_CALL, number as u64, arguments)?;
+        self.run_to_syscall_stop()?;
+        self.thread.request_stop()?;
+        self.run_to_syscall_stop()?;
+        Ok(self.thread.registers()?.result())
+    }
+
     /// Runs to the next entry or exit of the call. Other stops on the way (a birth, a stop request that was
     /// still pending) are passed over; signals are all blocked.
     fn run_to_syscall_stop(&mut self) -> io::Result<()> {

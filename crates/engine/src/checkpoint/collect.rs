@@ -88,7 +88,7 @@ fn collect_process(
         .map(|thread| thread::settle(pid, thread))
         .collect::<Result<Vec<_>>>()?;
     let (mut address_space, ranges) = memory::collect(pid, stream, &maps, objects)?;
-    let stack_pointers: Vec<u64> = going_on.iter().map(|registers| registers.sp()).collect();
+    let stack_pointers: Vec<u64> = going_on.iter().map(|thread| thread.registers.sp()).collect();
     let foothold = foothold::borrow(pid, &maps, &stack_pointers)?;
     if let Some(leader) = frozen.threads.first() {
         record.pending = leader

@@ -1,5 +1,6 @@
 //! Freeze: every thread of every process of the computation stops, without a signal.
 
+use super::sleep::Sleepers;
 use crate::error::Context;
 use crate::tree::{InterruptedBefore, Tree};
 use crate::{Error, Result};
@@ -39,6 +40,8 @@ pub struct FrozenThread {
 
 /// Freezes the computation. On error every thread that was stopped runs again.
 pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
+    let mut sleepers = Sleepers::default();
+    tree.members()?.into_iter().for_each(|pid| sleepers.look(pid));
     let deadline = Instant::now() + timeout;
     let mut frozen = Frozen {
         processes: Vec::new(),
@@ -57,7 +60,7 @@ pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
     if frozen.processes.is_empty() {
         return Err(Error::Ended);
     }
-    frozen.note_interrupted(tree)?;
+    frozen.note_interrupted(tree, &sleepers)?;
     Ok(frozen)
 }
 
@@ -189,9 +192,13 @@ impl Frozen {
     }
 
     /// Remembers the numbers of interrupted timed calls, see [`InterruptedBefore`].
-    fn note_interrupted(&mut self, tree: &mut Tree) -> Result<()> {
+    fn note_interrupted(&mut self, tree: &mut Tree, sleepers: &Sleepers) -> Result<()> {
         let before = std::mem::take(&mut tree.interrupted);
-        for thread in self.processes.iter_mut().flat_map(|p| &mut p.threads) {
+        let threads = self
+            .processes
+            .iter_mut()
+            .flat_map(|p| p.threads.iter_mut().map(|t| (p.pid, t)));
+        for (pid, thread) in threads {
             let tid = thread.stopped.tid();
             let registers = thread
                 .stopped
@@ -200,9 +207,11 @@ impl Frozen {
             let Interrupted::RestartBlock(number) = registers.interrupted() else {
                 continue;
             };
+            let deadline = sleepers.deadline(pid, tid, number as i64, &registers);
             let now = InterruptedBefore {
                 number,
                 ip: registers.ip(),
+                deadline,
             };
             let restarted = number == libc::SYS_restart_syscall as u64;
             thread.interrupted = match before.get(&tid) {

@@ -6,7 +6,7 @@ use crate::checkpoint::freeze::FrozenThread;
 use crate::error::{Context, Error};
 use crate::foothold::thread_name;
 use crate::tree::InterruptedBefore;
-use rethaw_image::record::{ProcessV1, RseqV1, ThreadV1};
+use rethaw_image::record::{InterruptedCallV1, ProcessV1, RseqV1, ThreadV1};
 use rethaw_sys::arch::{ExtendedState, Interrupted, Registers};
 use rethaw_sys::memory;
 use rethaw_sys::proc::{self, Pid, Tid};
@@ -14,9 +14,17 @@ use rethaw_sys::ptrace::Stopped;
 use rethaw_sys::remote::{Foothold, Remote};
 use rethaw_sys::task;
 
+/// How a thread goes on after a restart.
+#[derive(Debug, Clone)]
+pub(crate) struct GoingOn {
+    pub registers: Registers,
+    /// The timed call that it goes on with.
+    sleep: Option<InterruptedCallV1>,
+}
+
 /// Brings a thread that was just stopped into a state from which remote calls can start, and gives the
 /// registers with which it goes on after a restart.
-pub(crate) fn settle(pid: Pid, thread: &mut FrozenThread) -> Result<Registers> {
+pub(crate) fn settle(pid: Pid, thread: &mut FrozenThread) -> Result<GoingOn> {
     let tid = thread.stopped.tid();
     let name = || format!("cannot read the registers of {}", thread_name(pid, tid));
     let mut registers = thread.stopped.registers().context(name)?;
@@ -81,44 +89,112 @@ fn hide_spurious_eintr(pid: Pid, stopped: &Stopped, registers: &mut Registers) -
     Ok(())
 }
 
-/// Registers with which the thread goes on after a restart, when the kernel knows nothing of the interrupted
-/// call any more.
-fn going_on(pid: Pid, registers: &Registers, first: Option<InterruptedBefore>) -> Registers {
-    let mut going_on = *registers;
+/// How the thread goes on after a restart, when the kernel knows nothing of the interrupted call any more.
+fn going_on(pid: Pid, registers: &Registers, first: Option<InterruptedBefore>) -> GoingOn {
+    let mut going_on = GoingOn {
+        registers: *registers,
+        sleep: None,
+    };
+    let again = &mut going_on.registers;
     match (registers.interrupted(), first) {
-        (Interrupted::No, _) => going_on.leave_call(),
-        (Interrupted::Again(number), _) => going_on.call_again(number),
-        (Interrupted::RestartBlock(_), Some(first)) => {
-            going_on.call_again(first.number);
-            use_remaining_time(pid, &mut going_on, first.number as i64);
-        }
+        (Interrupted::No, _) => again.leave_call(),
+        (Interrupted::Again(number), _) => again.call_again(number),
+        (Interrupted::RestartBlock(_), Some(first)) => match remaining_ns(pid, registers, first) {
+            Some(remaining_ns) => {
+                again.sleeps_in(first.number);
+                going_on.sleep = Some(InterruptedCallV1 {
+                    number: first.number,
+                    remaining_ns,
+                });
+            }
+            // An absolute time, or one that could not be found out: then the whole time again, never less.
+            None => again.call_again(first.number),
+        },
         // Either EINTR has an explanation, or the call was interrupted before this agent watched, and the
         // kernel does not tell which call it was.
-        (Interrupted::RestartBlock(_) | Interrupted::SpuriousEintr(_), _) => going_on.call_returns_eintr(),
+        (Interrupted::RestartBlock(_) | Interrupted::SpuriousEintr(_), _) => again.call_returns_eintr(),
     }
     going_on
 }
 
-/// Sleeps go on with what is left, which the kernel has written to the caller's second argument when it was
-/// interrupted (nanosleep(2)). Where the caller gave none, the whole time is slept again: never less.
-fn use_remaining_time(pid: Pid, registers: &mut Registers, number: i64) {
-    let (request, remaining) = match number {
-        libc::SYS_nanosleep => (0, 1),
-        libc::SYS_clock_nanosleep => (2, 3),
-        _ => return,
+/// What is left of a timed call: for a sleep whose caller wants to know, the kernel has written it to the
+/// caller's memory when it was interrupted (nanosleep(2)); else from when it was seen to fall asleep.
+fn remaining_ns(pid: Pid, registers: &Registers, first: InterruptedBefore) -> Option<u64> {
+    let told = match first.number as i64 {
+        libc::SYS_nanosleep => registers.arguments()[1],
+        libc::SYS_clock_nanosleep => registers.arguments()[3],
+        _ => 0,
     };
-    let remaining = registers.arguments()[remaining];
     let mut time = [0; 16];
-    if remaining != 0 && memory::read(pid, remaining, &mut time).is_ok() {
-        registers.set_argument(request, remaining);
+    if told != 0 && memory::read(pid, told, &mut time).is_ok() {
+        let word = |at: usize| u64::from_ne_bytes(time[at..at + 8].try_into().unwrap_or_default());
+        return word(0).checked_mul(NANOSECONDS)?.checked_add(word(8));
     }
+    let left = first.deadline? - task::clock_ns(libc::CLOCK_MONOTONIC);
+    Some(u64::try_from(left).unwrap_or(0))
+}
+
+const NANOSECONDS: u64 = 1_000_000_000;
+
+/// Lets a rebuilt thread fall asleep again for what was left, and interrupts it: the kernel has its restart
+/// block again, and the thread goes on like one that was only stopped. Gives its registers.
+pub(crate) fn sleep_again(remote: &mut Remote<'_>, record: &ThreadV1) -> Result<Option<Registers>> {
+    let Some(sleep) = &record.interrupted else {
+        return Ok(None);
+    };
+    let name = || format!("cannot let thread {} go on sleeping", record.tid);
+    let mut registers = registers_of(record)?;
+    let [a, b, c, d, ..] = registers.arguments();
+    let time = [sleep.remaining_ns / NANOSECONDS, sleep.remaining_ns % NANOSECONDS];
+    let bytes: Vec<u8> = time.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let time = remote.put(0, &bytes).context(name)?;
+    let arguments = match sleep.number as i64 {
+        // Where the caller wants to be told what is left, it stays so.
+        libc::SYS_nanosleep => [time, b, 0, 0, 0, 0],
+        libc::SYS_clock_nanosleep => [a, b, time, d, 0, 0],
+        libc::SYS_poll => [a, b, sleep.remaining_ns.div_ceil(1_000_000), 0, 0, 0],
+        libc::SYS_futex => [a, b, c, time, 0, 0],
+        _ => return Err(crate::restart::damaged("an interrupted call that has no time")),
+    };
+    let result = remote
+        .call_interrupted(sleep.number as i64, arguments)
+        .context(name)?;
+    registers.call_returns(result);
+    if registers.restarts(sleep.number) {
+        registers.sleeps_in(sleep.number);
+    }
+    Ok(Some(registers))
+}
+
+/// What the next checkpoint has to know of a thread that sleeps again.
+pub(crate) fn interrupted_before(registers: &Registers, record: &ThreadV1) -> Option<InterruptedBefore> {
+    let Interrupted::RestartBlock(number) = registers.interrupted() else {
+        return None;
+    };
+    let remaining = i64::try_from(record.interrupted?.remaining_ns).ok()?;
+    let deadline = task::clock_ns(libc::CLOCK_MONOTONIC).checked_add(remaining);
+    Some(InterruptedBefore {
+        number,
+        ip: registers.ip(),
+        deadline,
+    })
+}
+
+fn registers_of(record: &ThreadV1) -> Result<Registers> {
+    Registers::from_bytes(&record.registers).ok_or_else(|| Error::CannotRestart {
+        what: format!(
+            "the registers of thread {} in the image have a wrong size",
+            record.tid
+        ),
+        remedy: "take an older checkpoint".to_owned(),
+    })
 }
 
 /// Collects one settled thread. `process` makes further calls in the same remote session.
 pub(crate) fn collect(
     pid: Pid,
     thread: &mut FrozenThread,
-    going_on: &Registers,
+    going_on: &GoingOn,
     foothold: &Foothold,
     process: impl FnOnce(&mut Remote<'_>) -> Result<()>,
 ) -> Result<ThreadV1> {
@@ -129,7 +205,8 @@ pub(crate) fn collect(
     let (robust_list, robust_list_len) = task::robust_list(tid).context(name)?;
     let mut record = ThreadV1 {
         tid: status.ns_pids.last().copied().unwrap_or(tid.0),
-        registers: going_on.to_bytes(),
+        registers: going_on.registers.to_bytes(),
+        interrupted: going_on.sleep,
         xstate: stopped.extended_state().context(name)?.0,
         blocked: stopped.blocked().context(name)?,
         pending: stopped.pending(false).context(name)?,
@@ -232,15 +309,9 @@ fn settable_stack(stack: &[u8]) -> Option<[u8; 24]> {
 }
 
 /// The very last step of a thread: registers, extended state and mask of the program.
-pub(crate) fn hand_over(stopped: &mut Stopped, record: &ThreadV1) -> Result<()> {
+pub(crate) fn hand_over(stopped: &mut Stopped, record: &ThreadV1, asleep: Option<Registers>) -> Result<()> {
     let name = || format!("cannot set the registers of thread {}", record.tid);
-    let registers = Registers::from_bytes(&record.registers).ok_or_else(|| Error::CannotRestart {
-        what: format!(
-            "the registers of thread {} in the image have a wrong size",
-            record.tid
-        ),
-        remedy: "take an older checkpoint".to_owned(),
-    })?;
+    let registers = asleep.map_or_else(|| registers_of(record), Ok)?;
     stopped
         .set_extended_state(&ExtendedState(record.xstate.clone()))
         .context(name)?;

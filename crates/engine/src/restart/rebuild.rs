@@ -9,11 +9,13 @@ use crate::init::Init;
 use crate::resource::object::RebuiltObjects;
 use crate::resource::table::Table;
 use crate::resource::{credentials, limit, memory, process, signal, thread, timer};
+use crate::tree::InterruptedBefore;
 use rethaw_image::ImageReader;
 use rethaw_image::record::ProcessV1;
-use rethaw_sys::proc::Pid;
+use rethaw_sys::proc::{Pid, Tid};
 use rethaw_sys::ptrace::{Running, Stopped, Trace, Wait};
 use rethaw_sys::task;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// The rebuilt processes, standing still. If it is dropped, the kernel kills them with us or we kill the init.
@@ -23,6 +25,8 @@ pub(crate) struct Rebuilt {
     /// Killed (and with it everything in its namespace) unless the computation was resumed.
     init: Pid,
     resumed: bool,
+    /// Threads that go on with a timed call.
+    pub asleep: HashMap<Tid, InterruptedBefore>,
 }
 
 impl Rebuilt {
@@ -38,6 +42,7 @@ impl Rebuilt {
             stubs: Vec::new(),
             init: init.pid(),
             resumed: false,
+            asleep: HashMap::new(),
         };
         let mut parent = stop_init(init.pid())?;
         rebuilt.clone_processes(plan, &mut parent)?;
@@ -53,7 +58,7 @@ impl Rebuilt {
         }
         table.connect(&mut rebuilt.stubs, warnings)?;
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
-            finish_process(stub, record, warnings)?;
+            rebuilt.asleep.extend(finish_process(stub, record, warnings)?);
         }
         parent.detach().context(|| "the init has ended".to_owned())?;
         Ok(rebuilt)
@@ -183,7 +188,11 @@ fn rebuild_process(
 }
 
 /// The last steps: limits, credentials, timers; then the registers.
-fn finish_process(stub: &mut Stub, record: &ProcessV1, warnings: &mut Vec<String>) -> Result<()> {
+fn finish_process(
+    stub: &mut Stub,
+    record: &ProcessV1,
+    warnings: &mut Vec<String>,
+) -> Result<HashMap<Tid, InterruptedBefore>> {
     let name = || format!("cannot finish process {}", record.pid);
     limit::rebuild(stub.pid, &record.limits, warnings);
     for (index, thread) in record.threads.iter().enumerate() {
@@ -197,9 +206,16 @@ fn finish_process(stub: &mut Stub, record: &ProcessV1, warnings: &mut Vec<String
     process::rebuild_last(record, &mut stub.remote()?)?;
     signal::queue_process_signals(&mut stub.remote()?, record).context(name)?;
     timer::arm(&mut stub.remote()?, record).context(name)?;
-    stub.leave()?;
-    for (stopped, thread) in stub.threads.iter_mut().zip(&record.threads) {
-        thread::hand_over(stopped, thread)?;
+    let mut asleep = Vec::new();
+    for (index, thread) in record.threads.iter().enumerate() {
+        asleep.push(thread::sleep_again(&mut stub.remote_in(index)?, thread)?);
     }
-    Ok(())
+    stub.leave()?;
+    let mut interrupted = HashMap::new();
+    for ((stopped, thread), registers) in stub.threads.iter_mut().zip(&record.threads).zip(asleep) {
+        interrupted
+            .extend(registers.and_then(|r| Some((stopped.tid(), thread::interrupted_before(&r, thread)?))));
+        thread::hand_over(stopped, thread, registers)?;
+    }
+    Ok(interrupted)
 }

@@ -138,6 +138,28 @@ impl Registers {
         self.0.orig_rax = u64::MAX;
     }
 
+    /// Whether these registers, with the raw result of call `number`, mean that the call has a restart block.
+    pub fn restarts(&self, number: u64) -> bool {
+        Registers(libc::user_regs_struct {
+            orig_rax: number,
+            ..self.0
+        })
+        .interrupted()
+            == Interrupted::RestartBlock(number)
+    }
+
+    /// Marks the thread as sleeping in call `number`, whose restart block the kernel has.
+    pub fn sleeps_in(&mut self, number: u64) {
+        self.0.orig_rax = number;
+        self.0.rax = ERESTART_RESTARTBLOCK as u64;
+    }
+
+    /// Lets the call return `result`.
+    pub fn call_returns(&mut self, result: i64) {
+        self.0.orig_rax = u64::MAX;
+        self.0.rax = result as u64;
+    }
+
     /// Lets the interrupted call return EINTR.
     pub fn call_returns_eintr(&mut self) {
         self.0.rax = EINTR as u64;
