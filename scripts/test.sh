@@ -118,14 +118,15 @@ run_all() {
     : >"$log"
     while IFS=$'\t' read -r name folder binary <&3; do
         say "$name"
-        if ! (cd "$folder" && as_user "$binary" --test-threads "$threads" "${filters[@]}" </dev/null 3<&- 2>&1) |
+        if ! (cd "$folder" && as_user "$binary" --test-threads "$threads" --show-output "${filters[@]}" </dev/null 3<&- 2>&1) |
             tee -a "$log"; then
             status=1
         fi
     done 3< <(test_binaries)
     awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
          /SKIP:/ { skipped++ }
-         END { printf "\n== in all: %d passed, %d failed, %d ignored\n", passed, failed, ignored }' "$log"
+         END { printf "\n== in all: %d passed (of these %d skipped, see SKIP above), %d failed, %d ignored\n",
+                      passed, skipped, failed, ignored }' "$log"
     grep -E '^test .* FAILED$' "$log" || true
     return $status
 }
