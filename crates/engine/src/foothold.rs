@@ -14,7 +14,9 @@ use rethaw_sys::remote::{Foothold, GADGET_SIZE, SCRATCH_SIZE};
 pub(crate) fn borrow(pid: Pid, maps: &Maps, stack_pointers: &[u64]) -> Result<Foothold> {
     let vdso = maps.named(b"[vdso]").ok_or_else(|| missing(pid, "no vdso"))?;
     let gadget = vdso.end - GADGET_SIZE;
-    let stack = maps.named(b"[stack]").ok_or_else(|| missing(pid, "no main stack"))?;
+    let stack = maps
+        .named(b"[stack]")
+        .ok_or_else(|| missing(pid, "no main stack"))?;
     if !(stack.read && stack.write) {
         return Err(missing(pid, "a main stack that it cannot write to"));
     }
@@ -27,7 +29,10 @@ pub(crate) fn borrow(pid: Pid, maps: &Maps, stack_pointers: &[u64]) -> Result<Fo
 /// The lowest pages of the stack, if no thread's stack pointer is near them.
 fn free_part(stack: &Vma, stack_pointers: &[u64]) -> Option<u64> {
     const RED_ZONE: u64 = 128;
-    let lowest = stack_pointers.iter().filter(|sp| (stack.start..stack.end).contains(sp)).min();
+    let lowest = stack_pointers
+        .iter()
+        .filter(|sp| (stack.start..stack.end).contains(sp))
+        .min();
     let limit = lowest.copied().unwrap_or(stack.end) - RED_ZONE;
     (stack.start + SCRATCH_SIZE <= limit).then_some(stack.start)
 }

@@ -42,7 +42,12 @@ pub(crate) fn ask_timer_slack(remote: &mut Remote<'_>) -> io::Result<u64> {
 }
 
 /// Sets what is allowed here. What is not is told: the computation itself goes on all the same.
-pub(crate) fn rebuild(tid: Tid, record: &SchedulingV1, remote: &mut Remote<'_>, warnings: &mut Vec<String>) -> Result<()> {
+pub(crate) fn rebuild(
+    tid: Tid,
+    record: &SchedulingV1,
+    remote: &mut Remote<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
     let attributes = SchedulingAttributes {
         policy: record.policy,
         nice: record.nice,
@@ -52,10 +57,18 @@ pub(crate) fn rebuild(tid: Tid, record: &SchedulingV1, remote: &mut Remote<'_>, 
     };
     let same = task::scheduling(tid).is_ok_and(|now| {
         (now.policy, now.nice, now.priority, now.flags)
-            == (attributes.policy, attributes.nice, attributes.priority, attributes.flags)
+            == (
+                attributes.policy,
+                attributes.nice,
+                attributes.priority,
+                attributes.flags,
+            )
     });
     if !same && let Err(e) = task::set_scheduling(tid, &attributes) {
-        warnings.push(format!("a thread keeps the default scheduling instead of policy {} nice {} ({e})", record.policy, record.nice));
+        warnings.push(format!(
+            "a thread keeps the default scheduling instead of policy {} nice {} ({e})",
+            record.policy, record.nice
+        ));
     }
     if !record.all_cpus {
         rebuild_affinity(tid, &record.affinity, warnings);
@@ -65,7 +78,9 @@ pub(crate) fn rebuild(tid: Tid, record: &SchedulingV1, remote: &mut Remote<'_>, 
     }
     if record.timer_slack_ns != 0 {
         let arguments = [PR_SET_TIMERSLACK, record.timer_slack_ns, 0, 0, 0, 0];
-        remote.must(libc::SYS_prctl, arguments).context(|| "cannot set a timer slack".to_owned())?;
+        remote
+            .must(libc::SYS_prctl, arguments)
+            .context(|| "cannot set a timer slack".to_owned())?;
     }
     Ok(())
 }

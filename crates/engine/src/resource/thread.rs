@@ -41,8 +41,15 @@ pub(crate) fn settle(pid: Pid, thread: &mut FrozenThread) -> Result<Registers> {
 /// to be done before a remote call: the kernel would then take the sequence for left.
 fn abort_critical_section(pid: Pid, stopped: &Stopped, registers: &mut Registers) -> Result<()> {
     const RSEQ_CS_OFFSET: u64 = 8;
-    let name = || format!("cannot read the restartable sequence of {}", thread_name(pid, stopped.tid()));
-    let Some((address, ..)) = stopped.rseq().context(name)? else { return Ok(()) };
+    let name = || {
+        format!(
+            "cannot read the restartable sequence of {}",
+            thread_name(pid, stopped.tid())
+        )
+    };
+    let Some((address, ..)) = stopped.rseq().context(name)? else {
+        return Ok(());
+    };
     let mut pointer = [0; 8];
     memory::read(pid, address + RSEQ_CS_OFFSET, &mut pointer).context(name)?;
     let pointer = u64::from_ne_bytes(pointer);
@@ -63,7 +70,9 @@ fn abort_critical_section(pid: Pid, stopped: &Stopped, registers: &mut Registers
 /// epoll_wait and sigtimedwait return EINTR after a stop. If no signal is there to explain it, the call is made
 /// again instead.
 fn hide_spurious_eintr(pid: Pid, stopped: &Stopped, registers: &mut Registers) -> std::io::Result<()> {
-    let Interrupted::SpuriousEintr(number) = registers.interrupted() else { return Ok(()) };
+    let Interrupted::SpuriousEintr(number) = registers.interrupted() else {
+        return Ok(());
+    };
     let status = proc::Status::read((pid, stopped.tid())).map_err(std::io::Error::other)?;
     let deliverable = (status.signals.pending | status.signals.shared_pending) & !stopped.blocked()?;
     if deliverable == 0 {
@@ -126,12 +135,15 @@ pub(crate) fn collect(
         pending: stopped.pending(false).context(name)?,
         robust_list,
         robust_list_len,
-        rseq: stopped.rseq().context(name)?.map(|(address, size, signature, flags)| RseqV1 {
-            address,
-            size,
-            signature,
-            flags,
-        }),
+        rseq: stopped
+            .rseq()
+            .context(name)?
+            .map(|(address, size, signature, flags)| RseqV1 {
+                address,
+                size,
+                signature,
+                flags,
+            }),
         comm: status.name.clone(),
         scheduling: Some(scheduling::collect(tid)?),
         no_new_privs: status.no_new_privs,
@@ -187,7 +199,14 @@ fn tell_thread(remote: &mut Remote<'_>, record: &ThreadV1) -> std::io::Result<()
         remote.must(libc::SYS_set_robust_list, arguments)?;
     }
     if let Some(rseq) = &record.rseq {
-        let arguments = [rseq.address, rseq.size.into(), rseq.flags.into(), rseq.signature.into(), 0, 0];
+        let arguments = [
+            rseq.address,
+            rseq.size.into(),
+            rseq.flags.into(),
+            rseq.signature.into(),
+            0,
+            0,
+        ];
         remote.must(libc::SYS_rseq, arguments)?;
     }
     let mut name = record.comm.clone();
@@ -216,10 +235,15 @@ fn settable_stack(stack: &[u8]) -> Option<[u8; 24]> {
 pub(crate) fn hand_over(stopped: &mut Stopped, record: &ThreadV1) -> Result<()> {
     let name = || format!("cannot set the registers of thread {}", record.tid);
     let registers = Registers::from_bytes(&record.registers).ok_or_else(|| Error::CannotRestart {
-        what: format!("the registers of thread {} in the image have a wrong size", record.tid),
+        what: format!(
+            "the registers of thread {} in the image have a wrong size",
+            record.tid
+        ),
         remedy: "take an older checkpoint".to_owned(),
     })?;
-    stopped.set_extended_state(&ExtendedState(record.xstate.clone())).context(name)?;
+    stopped
+        .set_extended_state(&ExtendedState(record.xstate.clone()))
+        .context(name)?;
     stopped.set_blocked(record.blocked).context(name)?;
     stopped.set_registers(&registers).context(name)
 }
@@ -232,6 +256,9 @@ pub(crate) trait ContextProc<T> {
 
 impl<T> ContextProc<T> for proc::Result<T> {
     fn context_proc(self) -> Result<T> {
-        self.map_err(|e| Error::Os { operation: "cannot read the state of a process".to_owned(), source: std::io::Error::other(e) })
+        self.map_err(|e| Error::Os {
+            operation: "cannot read the state of a process".to_owned(),
+            source: std::io::Error::other(e),
+        })
     }
 }

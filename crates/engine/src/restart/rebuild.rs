@@ -2,13 +2,13 @@
 
 use super::plan::Plan;
 use super::stub::{Stub, own_foothold};
+use crate::Result;
 use crate::checkpoint::Progress;
 use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::resource::object::RebuiltObjects;
 use crate::resource::table::Table;
 use crate::resource::{credentials, limit, memory, process, signal, thread, timer};
-use crate::Result;
 use rethaw_image::ImageReader;
 use rethaw_image::record::ProcessV1;
 use rethaw_sys::proc::Pid;
@@ -34,7 +34,11 @@ impl Rebuilt {
         progress: Progress<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Rebuilt> {
-        let mut rebuilt = Rebuilt { stubs: Vec::new(), init: init.pid(), resumed: false };
+        let mut rebuilt = Rebuilt {
+            stubs: Vec::new(),
+            init: init.pid(),
+            resumed: false,
+        };
         let mut parent = stop_init(init.pid())?;
         rebuilt.clone_processes(plan, &mut parent)?;
         let objects = RebuiltObjects::build(plan, reader, init)?;
@@ -57,11 +61,17 @@ impl Rebuilt {
 
     /// Makes all processes as clones of the init, each by its own parent.
     fn clone_processes(&mut self, plan: &Plan, init: &mut Stopped) -> Result<()> {
-        let init_foothold = own_foothold(self.init, plan.foothold).context(|| "cannot use the init".to_owned())?;
+        let init_foothold =
+            own_foothold(self.init, plan.foothold).context(|| "cannot use the init".to_owned())?;
         for record in &plan.processes {
-            let parent = plan.processes.iter().position(|p| p.pid == record.ppid && record.ppid != 0);
+            let parent = plan
+                .processes
+                .iter()
+                .position(|p| p.pid == record.ppid && record.ppid != 0);
             let stub = match parent.and_then(|index| self.stubs.get_mut(index)) {
-                Some(Stub { threads, foothold, .. }) => match threads.first_mut() {
+                Some(Stub {
+                    threads, foothold, ..
+                }) => match threads.first_mut() {
                     Some(leader) => Stub::clone_process(leader, foothold, plan.foothold, record)?,
                     None => return Err(Error::Ended),
                 },
@@ -74,18 +84,26 @@ impl Rebuilt {
 
     /// The main process as seen from here.
     pub fn main(&self, plan: &Plan) -> Result<Pid> {
-        let main = self.stubs.iter().zip(&plan.processes).find(|(_, r)| r.pid == plan.computation.main_pid);
-        main.map(|(stub, _)| stub.pid).ok_or_else(|| super::plan::damaged("no main process"))
+        let main = self
+            .stubs
+            .iter()
+            .zip(&plan.processes)
+            .find(|(_, r)| r.pid == plan.computation.main_pid);
+        main.map(|(stub, _)| stub.pid)
+            .ok_or_else(|| super::plan::damaged("no main process"))
     }
 
     /// Lets everything run.
     pub fn resume(mut self, plan: &Plan) -> Result<()> {
         for (stub, record) in self.stubs.drain(..).zip(&plan.processes) {
             if record.stopped_by != 0 {
-                task::kill(stub.pid, record.stopped_by).context(|| "cannot stop a process again".to_owned())?;
+                task::kill(stub.pid, record.stopped_by)
+                    .context(|| "cannot stop a process again".to_owned())?;
             }
             for thread in stub.threads {
-                thread.detach().context(|| format!("process {} has ended", record.pid))?;
+                thread
+                    .detach()
+                    .context(|| format!("process {} has ended", record.pid))?;
             }
         }
         self.resumed = true;
@@ -107,7 +125,10 @@ fn stop_init(pid: Pid) -> Result<Stopped> {
     let name = || "cannot stop the init".to_owned();
     let running = Running::seize(pid.leader(), Trace::ChildrenKillOnExit).context(name)?;
     running.interrupt().context(name)?;
-    match running.wait(Instant::now() + Duration::from_secs(10)).context(name)? {
+    match running
+        .wait(Instant::now() + Duration::from_secs(10))
+        .context(name)?
+    {
         Wait::Stopped(_) => Ok(running.into_stopped()),
         _ => Err(Error::Ended),
     }
@@ -122,14 +143,32 @@ fn rebuild_memory(
     progress: Progress<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    let Some(address_space) = &record.memory else { return Err(Error::Ended) };
+    let Some(address_space) = &record.memory else {
+        return Err(Error::Ended);
+    };
     signal::reset(&mut stub.remote()?)?;
     stub.empty()?;
-    memory::rebuild(stub, address_space, reader, &memory::Sources { plan, objects }, progress, warnings)
+    memory::rebuild(
+        stub,
+        address_space,
+        reader,
+        &memory::Sources {
+            plan,
+            process: record,
+            objects,
+        },
+        progress,
+        warnings,
+    )
 }
 
 /// Threads and everything that needs no other process.
-fn rebuild_process(stub: &mut Stub, record: &ProcessV1, plan: &Plan, warnings: &mut Vec<String>) -> Result<()> {
+fn rebuild_process(
+    stub: &mut Stub,
+    record: &ProcessV1,
+    plan: &Plan,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
     for thread in record.threads.iter().skip(1) {
         stub.clone_thread(thread)?;
     }
