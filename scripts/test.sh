@@ -107,7 +107,18 @@ start_slurm() {
     fi
 }
 
-stop_slurm() {
+# For the tests of MAP_HUGETLB; put back at the end.
+reserve_huge_pages() {
+    huge_pages=$(cat /proc/sys/vm/nr_hugepages 2>/dev/null || echo none)
+    if [ "$huge_pages" = 0 ] && [ "$(id -u)" -eq 0 ]; then
+        echo 24 >/proc/sys/vm/nr_hugepages || true
+    fi
+}
+
+clean_up() {
+    if [ "${huge_pages:-}" = 0 ] && [ "$(id -u)" -eq 0 ]; then
+        echo 0 >/proc/sys/vm/nr_hugepages || true
+    fi
     if [ "$slurm_started" = yes ]; then
         scripts/slurm-down.sh
     fi
@@ -137,6 +148,7 @@ make_account
 choose_place
 say "building"
 build
-trap stop_slurm EXIT
+trap clean_up EXIT
+reserve_huge_pages
 start_slurm
 run_all
