@@ -107,7 +107,18 @@ start_slurm() {
     fi
 }
 
-stop_slurm() {
+# For the tests of MAP_HUGETLB; put back at the end.
+reserve_huge_pages() {
+    huge_pages=$(cat /proc/sys/vm/nr_hugepages 2>/dev/null || echo none)
+    if [ "$huge_pages" = 0 ] && [ "$(id -u)" -eq 0 ]; then
+        echo 24 >/proc/sys/vm/nr_hugepages || true
+    fi
+}
+
+clean_up() {
+    if [ "${huge_pages:-}" = 0 ] && [ "$(id -u)" -eq 0 ]; then
+        echo 0 >/proc/sys/vm/nr_hugepages || true
+    fi
     if [ "$slurm_started" = yes ]; then
         scripts/slurm-down.sh
     fi
@@ -118,14 +129,15 @@ run_all() {
     : >"$log"
     while IFS=$'\t' read -r name folder binary <&3; do
         say "$name"
-        if ! (cd "$folder" && as_user "$binary" --test-threads "$threads" "${filters[@]}" </dev/null 3<&- 2>&1) |
+        if ! (cd "$folder" && as_user "$binary" --test-threads "$threads" --show-output "${filters[@]}" </dev/null 3<&- 2>&1) |
             tee -a "$log"; then
             status=1
         fi
     done 3< <(test_binaries)
     awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
          /SKIP:/ { skipped++ }
-         END { printf "\n== in all: %d passed, %d failed, %d ignored\n", passed, failed, ignored }' "$log"
+         END { printf "\n== in all: %d passed (of these %d skipped, see SKIP above), %d failed, %d ignored\n",
+                      passed, skipped, failed, ignored }' "$log"
     grep -E '^test .* FAILED$' "$log" || true
     return $status
 }
@@ -136,6 +148,7 @@ make_account
 choose_place
 say "building"
 build
-trap stop_slurm EXIT
+trap clean_up EXIT
+reserve_huge_pages
 start_slurm
 run_all

@@ -20,6 +20,9 @@ pub struct Status {
 /// Exit status of a foreground command whose computation was stopped by a checkpoint on request.
 pub const STOPPED: i32 = 75;
 
+/// Exit status of `rethaw checkpoint` when the computation holds something that cannot be checkpointed.
+pub const REFUSED: i32 = 3;
+
 impl Case {
     fn with_program(&self, verb: &str, options: &[&str], program: &[&OsStr]) -> Result<Job> {
         let mut arguments = vec![OsString::from(verb), "--dir".into(), self.checkpoints().into()];

@@ -83,7 +83,7 @@ fn numpy(python: &Path, which: &str, threads: u32) -> Outcome {
             script.as_os_str(),
             OsStr::new("--log"),
         ]),
-        after: words(["--size", "500", "--iterations", "1500", "--seed", "7"].map(OsStr::new)),
+        after: words(["--size", "500", "--iterations", "600", "--seed", "7"].map(OsStr::new)),
         environment: vec![
             ("OMP_NUM_THREADS", threads_text.clone()),
             ("OPENBLAS_NUM_THREADS", threads_text),
