@@ -1,6 +1,6 @@
 //! What tests do with `rethaw` again and again.
 
-use crate::{Case, Failure, Finished, Job, PATIENCE, Result, wait_for};
+use crate::{Case, Failure, Finished, Job, PATIENCE, Result, ensure, wait_for};
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
 use std::fs;
