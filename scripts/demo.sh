@@ -48,8 +48,11 @@ mapfile -t words < <(program "$place/reference.log" "$count")
 
 mapfile -t words < <(program "$place/demo.log" "$count")
 say "rethaw run -i 2 -- python3 -u matmul.py"
-setsid "$rethaw" run -i 2 --dir "$place/checkpoints" -- "${words[@]}" > >(sed -u 's/^/    /') 2>&1 &
-job=$!
+# shellcheck disable=SC2016
+setsid sh -c 'echo $$ >job.pid; exec "$0" "$@"' \
+    "$rethaw" run -i 2 --dir "$place/checkpoints" -- "${words[@]}" 2>&1 | sed -u 's/^/    /' &
+until [ -s job.pid ]; do sleep 0.05; done
+job=$(cat job.pid)
 for _ in $(seq 600); do
     if compgen -G "$place/checkpoints/*.rethaw" >/dev/null; then break; fi
     sleep 0.1
@@ -57,7 +60,7 @@ done
 sleep 1.5
 say "SIGKILL to rethaw and to the program"
 kill -KILL -- "-$job"
-wait "$job" 2>/dev/null || true
+wait || true
 job=
 sleep 0.3
 at=$(wc -l <demo.log)

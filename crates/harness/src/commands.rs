@@ -91,7 +91,12 @@ impl Case {
     /// Waits until the computation runs and is protected.
     pub fn wait_until_protected(&self) -> Result<Status> {
         wait_for("a protected computation", PATIENCE, || {
-            Ok(self.status()?.filter(|status| status.protected))
+            let status = self.status()?.filter(|status| status.protected);
+            ensure!(
+                status.is_some() || !self.processes().is_empty(),
+                "the computation has ended"
+            );
+            Ok(status)
         })
     }
 

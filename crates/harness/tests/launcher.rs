@@ -313,6 +313,37 @@ fn what_the_program_left_behind_is_ended() -> Outcome {
     })
 }
 
+/// `exec > >(tee log); exec rethaw run …` in a job script: the tee is then a child of rethaw.
+#[test]
+fn older_children_of_the_launcher_are_not_touched() -> Outcome {
+    case("older-children", |case| {
+        let counter = Counter::new(case, 300, 1)?;
+        let script =
+            r#"exec > >(tee copy; echo done >tee-ended); exec "$0" launch -i never --dir ckpt -- "$@""#;
+        let mut command = case.command("bash");
+        command
+            .args(["-c", script])
+            .arg(rethaw_harness::places::rethaw()?)
+            .args(counter.command());
+        let mut job = case.start("script", command)?;
+        counter.wait_until_ready(case)?;
+        case.checkpoint(&[])?;
+        let finished = job.wait(PATIENCE)?.success()?;
+        ensure!(
+            !finished.err.contains("tee"),
+            "rethaw speaks of the tee: {}",
+            finished.err
+        );
+        case.wait_for_file(&case.path("tee-ended"), PATIENCE)?;
+        let copy = fs::read_to_string(case.path("copy"))?;
+        ensure!(
+            copy.ends_with("final 300\n"),
+            "the tee did not get all of the output"
+        );
+        counter.ensure_complete()
+    })
+}
+
 #[test]
 fn wait_all_waits_for_what_the_program_left_behind() -> Outcome {
     case("wait-all", |case| {
