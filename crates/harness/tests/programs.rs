@@ -106,7 +106,10 @@ programs! {
     signalfd
     sleep_absolute
     sleep_relative
+    socket_named
     socket_pair
+    socket_queue
+    socket_shutdown
     stack_below_pointer
     stack_coroutines
     stack_growing
