@@ -9,7 +9,7 @@ use crate::options::ProtectArgs;
 use crate::start::checkpoint_folder;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -90,16 +90,27 @@ fn spawn(log: &File, pipe: OwnedFd) -> Result<Child> {
     command
         .args(marked(std::env::args_os().skip(1)))
         .stdin(Stdio::from(pipe));
-    if std::io::stdout().is_terminal() {
+    if !is_lasting(std::io::stdout()) {
         command.stdout(copy(log)?);
     }
-    if std::io::stderr().is_terminal() {
+    if !is_lasting(std::io::stderr()) {
         command.stderr(copy(log)?);
     }
     command.spawn().map_err(|source| Failure::Os {
         operation: "start in the background".to_string(),
         source,
     })
+}
+
+/// A file outlives the foreground; a terminal may be closed, and the reader of a pipe waits for its end.
+fn is_lasting(output: impl AsFd) -> bool {
+    use rustix::fs::FileType;
+    let kind = rustix::fs::fstat(&output).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    match kind {
+        Ok(FileType::RegularFile) => true,
+        Ok(FileType::CharacterDevice) => !rustix::termios::isatty(&output),
+        _ => false,
+    }
 }
 
 /// The same words, with the mark after the subcommand; only options without values come before that.

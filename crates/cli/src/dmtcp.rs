@@ -11,6 +11,7 @@ mod launch;
 mod options;
 mod port;
 mod restart;
+mod words;
 
 use crate::failure::{Failure, Result};
 use crate::message;

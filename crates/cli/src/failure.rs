@@ -88,6 +88,8 @@ impl Failure {
         };
         let status = match source.kind() {
             std::io::ErrorKind::NotFound => status::NOT_FOUND,
+            // execvp(3) says this too when a folder of PATH cannot be searched and none of the others has it.
+            std::io::ErrorKind::PermissionDenied if !on_path(program) => status::NOT_FOUND,
             std::io::ErrorKind::PermissionDenied => status::CANNOT_EXECUTE,
             _ => match source.raw_os_error() {
                 Some(number) if number == nix::Error::ENOEXEC as i32 => status::CANNOT_EXECUTE,
@@ -99,6 +101,16 @@ impl Failure {
             format!("cannot run {}: {source}", program.to_string_lossy()),
         )
     }
+}
+
+/// Whether a program name leads to a file, as the shell looks for it.
+fn on_path(program: &std::ffi::OsStr) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    if program.as_bytes().contains(&b'/') {
+        return true;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).exists())
 }
 
 /// Adds the operation to an I/O error.

@@ -79,7 +79,7 @@ pub struct ProtectArgs {
     #[arg(long)]
     pub wait_all: bool,
     /// Return once the computation runs and keep it in the background; its output goes to DIR/output.log
-    /// unless it is redirected.
+    /// unless it is redirected to a file.
     #[arg(long)]
     pub detach: bool,
     /// Set by --detach for the process in the background.

@@ -48,11 +48,7 @@ impl Stage {
     }
 
     /// Runs a program from its beginning.
-    pub fn launch(
-        mut self,
-        program: &ProgramArgs,
-        sink: impl FnOnce(&State) -> Result<Sink>,
-    ) -> Result<Outcome> {
+    pub fn launch(self, program: &ProgramArgs, sink: impl FnOnce(&State) -> Result<Sink>) -> Result<Outcome> {
         let folder = std::env::current_dir().context(|| "find the current folder".to_string())?;
         let mut state = State::new(texts(&program.program), folder.as_os_str().into())?;
         state.launcher = recorded(launcher::inherited());
@@ -68,10 +64,7 @@ impl Stage {
         } else {
             Tree::launch
         };
-        let tree = self
-            .signals
-            .unblocked(|| launch(command))?
-            .map_err(|error| Failure::of_launch(name, error))?;
+        let tree = launch(command).map_err(|error| Failure::of_launch(name, error))?;
         self.supervise(tree, sink, state)
     }
 

@@ -190,7 +190,7 @@ impl Supervisor {
 
     /// Signals from before the program was there have not reached it, whoever sent them.
     fn relay_early_signals(&mut self) {
-        for signal in self.signals.take_early() {
+        while let Some(Received { signal, .. }) = self.signals.next() {
             if !matches!(
                 signal,
                 Signal::SIGCHLD | Signal::SIGWINCH | Signal::SIGTSTP | Signal::SIGCONT

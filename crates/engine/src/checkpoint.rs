@@ -2,6 +2,7 @@
 
 mod collect;
 pub(crate) mod freeze;
+mod sleep;
 mod snapshot;
 mod write;
 
@@ -84,7 +85,9 @@ pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapsho
     let copy = !options.stop && options.pause_method != PauseMethod::Stop;
     let mut collected = match collect(tree, &mut frozen, options, copy) {
         // No memory or no process slot for the copies: the program waits instead.
-        Err(Error::Os { source, .. }) if copy && no_room(&source) => collect(tree, &mut frozen, options, false)?,
+        Err(Error::Os { source, .. }) if copy && no_room(&source) => {
+            collect(tree, &mut frozen, options, false)?
+        }
         outcome => outcome?,
     };
     let copied = !collected.copies.is_empty();
@@ -95,8 +98,20 @@ pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapsho
     let frozen = if copied { resume(frozen) } else { Some(frozen) };
     let pause = start.elapsed();
     collected.computation.pause_ns = pause.as_nanos() as u64;
-    let method = if copied { PauseMethod::Fork } else { PauseMethod::Stop };
-    Ok(Snapshot { pause, method, writer: Some(writer), collected, frozen, stop: options.stop, written: false })
+    let method = if copied {
+        PauseMethod::Fork
+    } else {
+        PauseMethod::Stop
+    };
+    Ok(Snapshot {
+        pause,
+        method,
+        writer: Some(writer),
+        collected,
+        frozen,
+        stop: options.stop,
+        written: false,
+    })
 }
 
 fn no_room(error: &std::io::Error) -> bool {
@@ -111,17 +126,30 @@ fn resume(frozen: Frozen) -> Option<Frozen> {
 /// What does not come along into a copy-on-write child.
 fn copy_in_pause(writer: &mut ImageWriter, collected: &Collected) -> Result<()> {
     let mut copier = PageCopier::new(writer, 0, &|_, _| {});
-    collected.objects.iter().try_for_each(|object| copier.object(object))?;
-    collected.pages.iter().try_for_each(|(pid, ranges)| copier.process(*pid, ranges, |range| range.in_pause))
+    collected
+        .objects
+        .iter()
+        .try_for_each(|object| copier.object(object))?;
+    collected
+        .pages
+        .iter()
+        .try_for_each(|(pid, ranges)| copier.process(*pid, ranges, |range| range.in_pause))
 }
 
 impl Snapshot {
     /// Writes the pages and makes the image durable under its final name. May run on another thread.
     /// On error nothing is left of the image.
     pub fn write(&mut self, progress: Progress<'_>) -> Result<Written> {
-        let Some(mut writer) = self.writer.take() else { return Err(Error::Ended) };
+        let Some(mut writer) = self.writer.take() else {
+            return Err(Error::Ended);
+        };
         let collected = &self.collected;
-        let total = collected.pages.iter().flat_map(|(_, ranges)| ranges).map(|range| range.end - range.start).sum();
+        let total = collected
+            .pages
+            .iter()
+            .flat_map(|(_, ranges)| ranges)
+            .map(|range| range.end - range.start)
+            .sum();
         let mut copier = PageCopier::new(&mut writer, total, progress);
         for (pid, ranges) in &collected.pages {
             match collected.copies.get(pid) {
@@ -130,22 +158,27 @@ impl Snapshot {
             }
         }
         if collected.copies.is_empty() {
-            collected.objects.iter().try_for_each(|object| copier.object(object))?;
+            collected
+                .objects
+                .iter()
+                .try_for_each(|object| copier.object(object))?;
         }
         write::records(&mut writer, collected)?;
         write::sync_files(collected)?;
         let summary = writer.finish()?;
         self.written = true;
-        Ok(Written { bytes: summary.bytes, memory: summary.memory_pages * rethaw_image::PAGE as u64 })
+        Ok(Written {
+            bytes: summary.bytes,
+            memory: summary.memory_pages * rethaw_image::PAGE as u64,
+        })
     }
 
     /// Ends the snapshot on the agent's thread after `write`, successful or not. With [`Options::stop`]
     /// and success, the computation is ended; on failure it runs again.
     pub fn finish(self, tree: &mut Tree) -> Result<()> {
         for (_, copy) in self.collected.copies {
-            let pid = copy.pid();
-            copy.end();
-            tree.snapshots.remove(&pid);
+            tree.snapshots.remove(&copy.pid());
+            drop(copy);
         }
         match self.frozen {
             Some(frozen) if self.stop && self.written => {

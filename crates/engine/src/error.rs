@@ -64,6 +64,9 @@ pub trait Context<T> {
 
 impl<T, E: Into<std::io::Error>> Context<T> for std::result::Result<T, E> {
     fn context(self, operation: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|e| Error::Os { operation: operation(), source: e.into() })
+        self.map_err(|e| Error::Os {
+            operation: operation(),
+            source: e.into(),
+        })
     }
 }

@@ -14,19 +14,27 @@ use rethaw_sys::remote::{Foothold, GADGET_SIZE, SCRATCH_SIZE};
 pub(crate) fn borrow(pid: Pid, maps: &Maps, stack_pointers: &[u64]) -> Result<Foothold> {
     let vdso = maps.named(b"[vdso]").ok_or_else(|| missing(pid, "no vdso"))?;
     let gadget = vdso.end - GADGET_SIZE;
-    let stack = maps.named(b"[stack]").ok_or_else(|| missing(pid, "no main stack"))?;
-    let scratch = free_part(stack, stack_pointers)
-        .ok_or_else(|| missing(pid, "a main stack that is used to its last page (a deep recursion)"))?;
+    let stack = maps
+        .named(b"[stack]")
+        .ok_or_else(|| missing(pid, "no main stack"))?;
+    if !(stack.read && stack.write) {
+        return Err(missing(pid, "a main stack that it cannot write to"));
+    }
+    // Where the stack is used to its last page, it grows: an access through /proc/PID/mem lets the kernel
+    // extend it (Linux 6.5, __access_remote_vm), up to the program's own limit.
+    let scratch = free_part(stack, stack_pointers).unwrap_or(stack.start - SCRATCH_SIZE);
     Foothold::borrow(pid, gadget, scratch).context(|| format!("cannot write to the memory of process {pid}"))
 }
 
 /// The lowest pages of the stack, if no thread's stack pointer is near them.
 fn free_part(stack: &Vma, stack_pointers: &[u64]) -> Option<u64> {
     const RED_ZONE: u64 = 128;
-    let lowest = stack_pointers.iter().filter(|sp| (stack.start..stack.end).contains(sp)).min();
+    let lowest = stack_pointers
+        .iter()
+        .filter(|sp| (stack.start..stack.end).contains(sp))
+        .min();
     let limit = lowest.copied().unwrap_or(stack.end) - RED_ZONE;
-    let writable = stack.read && stack.write;
-    (writable && stack.start + SCRATCH_SIZE <= limit).then_some(stack.start)
+    (stack.start + SCRATCH_SIZE <= limit).then_some(stack.start)
 }
 
 fn missing(pid: Pid, what: &str) -> Error {

@@ -38,7 +38,11 @@ pub struct Request {
 impl Request {
     /// Command-line arguments of the init.
     fn arguments(&self, socket: i32) -> Vec<String> {
-        let mut arguments = vec![SUBCOMMAND.to_owned(), socket.to_string(), self.foothold.to_string()];
+        let mut arguments = vec![
+            SUBCOMMAND.to_owned(),
+            socket.to_string(),
+            self.foothold.to_string(),
+        ];
         if let Some(clocks) = self.clocks {
             arguments.extend([clocks.monotonic_ns.to_string(), clocks.boottime_ns.to_string()]);
         }
@@ -48,10 +52,19 @@ impl Request {
     fn parse(arguments: &[OsString]) -> Option<(i32, Request)> {
         let number = |index: usize| arguments.get(index)?.to_str()?.parse::<i64>().ok();
         let clocks = match (number(2), number(3)) {
-            (Some(monotonic_ns), Some(boottime_ns)) => Some(ClockOffsets { monotonic_ns, boottime_ns }),
+            (Some(monotonic_ns), Some(boottime_ns)) => Some(ClockOffsets {
+                monotonic_ns,
+                boottime_ns,
+            }),
             _ => None,
         };
-        Some((number(0)? as i32, Request { foothold: number(1)? as u64, clocks }))
+        Some((
+            number(0)? as i32,
+            Request {
+                foothold: number(1)? as u64,
+                clocks,
+            },
+        ))
     }
 }
 
@@ -92,23 +105,43 @@ impl Init {
         let mut first_half = Command::new("/proc/self/exe");
         first_half.args(request.arguments(socket_inside));
         if let Some(command) = command {
-            first_half.arg("--").arg(command.get_program()).args(command.get_args());
-            let set = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+            first_half
+                .arg("--")
+                .arg(command.get_program())
+                .args(command.get_args());
+            let set = command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?)));
             first_half.envs(set);
             if let Some(folder) = command.get_current_dir() {
                 first_half.current_dir(folder);
             }
         }
         spawn::as_from_the_shell(&mut first_half);
-        let mut child = first_half.spawn().context(|| "cannot start the init".to_owned())?;
+        let mut child = first_half
+            .spawn()
+            .context(|| "cannot start the init".to_owned())?;
         drop(theirs);
-        let mut lines = Lines { socket: BufReader::new(ours), pid: None, warnings: Vec::new() };
+        let mut lines = Lines {
+            socket: BufReader::new(ours),
+            pid: None,
+            warnings: Vec::new(),
+        };
         let outcome = lines.until_ready();
         child.wait().context(|| "cannot wait for the init".to_owned())?;
         outcome?;
-        let Some(pid) = lines.pid else { return Err(cannot("the init did not start")) };
+        let Some(pid) = lines.pid else {
+            return Err(cannot("the init did not start"));
+        };
         let pidfd = task::pidfd_open(pid).context(|| format!("cannot watch the init {pid}"))?;
-        Ok(Init { pid, socket: lines.socket, socket_inside, warnings: lines.warnings, main_status: None, pidfd })
+        Ok(Init {
+            pid,
+            socket: lines.socket,
+            socket_inside,
+            warnings: lines.warnings,
+            main_status: None,
+            pidfd,
+        })
     }
 
     /// Its pid, as seen from here.
@@ -134,7 +167,10 @@ impl Init {
     /// Raw wait status of the main process, once it has ended.
     pub fn main_status(&mut self) -> Option<i32> {
         if self.main_status.is_none() {
-            let _ = self.socket.get_ref().set_read_timeout(Some(Duration::from_secs(2)));
+            let _ = self
+                .socket
+                .get_ref()
+                .set_read_timeout(Some(Duration::from_secs(2)));
             let mut line = String::new();
             while self.socket.read_line(&mut line).is_ok_and(|n| n > 0) {
                 if let Some(status) = line.trim().strip_prefix("ended ") {
@@ -149,7 +185,10 @@ impl Init {
 
     /// Waits until it has ended, and collects it.
     pub fn wait_end(&self, deadline: Instant) {
-        crate::wait_readable(self.pidfd.as_fd(), deadline.saturating_duration_since(Instant::now()));
+        crate::wait_readable(
+            self.pidfd.as_fd(),
+            deadline.saturating_duration_since(Instant::now()),
+        );
         let _ = task::reap(self.pid);
     }
 }
@@ -165,7 +204,10 @@ impl Lines {
     fn until_ready(&mut self) -> Result<()> {
         loop {
             let mut line = String::new();
-            let read = self.socket.read_line(&mut line).context(|| "the init does not answer".to_owned())?;
+            let read = self
+                .socket
+                .read_line(&mut line)
+                .context(|| "the init does not answer".to_owned())?;
             let line = line.trim_end();
             match line.split_once(' ').unwrap_or((line, "")) {
                 ("pid", number) => self.pid = number.parse().ok().map(Pid),
@@ -182,11 +224,18 @@ impl Lines {
     fn until_pid(&mut self) -> Result<()> {
         while self.pid.is_none() {
             let mut line = String::new();
-            let read = self.socket.read_line(&mut line).context(|| "the init does not answer".to_owned())?;
+            let read = self
+                .socket
+                .read_line(&mut line)
+                .context(|| "the init does not answer".to_owned())?;
             if read == 0 {
                 return Err(cannot("the init ended at its start"));
             }
-            self.pid = line.trim_end().strip_prefix("pid ").and_then(|number| number.parse().ok()).map(Pid);
+            self.pid = line
+                .trim_end()
+                .strip_prefix("pid ")
+                .and_then(|number| number.parse().ok())
+                .map(Pid);
         }
         Ok(())
     }
@@ -201,10 +250,17 @@ fn cannot(what: &str) -> Error {
 
 /// Runs the init; `arguments` are those after the subcommand. Gives the exit status.
 pub fn main(arguments: &[OsString]) -> i32 {
-    let split = arguments.iter().position(|a| a == "--").unwrap_or(arguments.len());
+    let split = arguments
+        .iter()
+        .position(|a| a == "--")
+        .unwrap_or(arguments.len());
     let (own, program) = arguments.split_at(split);
-    let Some((socket, request)) = Request::parse(own) else { return 2 };
-    let Ok(socket) = rethaw_sys::inherited_socket(socket) else { return 2 };
+    let Some((socket, request)) = Request::parse(own) else {
+        return 2;
+    };
+    let Ok(socket) = rethaw_sys::inherited_socket(socket) else {
+        return 2;
+    };
     match make_namespaces(&socket, request, program.get(1..).unwrap_or_default()) {
         Ok(()) => 0,
         Err(error) => {
@@ -223,7 +279,10 @@ fn make_namespaces(socket: &UnixStream, request: Request, program: &[OsString]) 
     if let Some(clocks) = request.clocks
         && let Err(e) = namespace::enter_time(clocks)
     {
-        say(socket, &format!("warning the clocks cannot go on, they jump: no time namespace ({e})"))?;
+        say(
+            socket,
+            &format!("warning the clocks cannot go on, they jump: no time namespace ({e})"),
+        )?;
     }
     let pid = namespace::fork(|| init(socket, request, program))?;
     say(socket, &format!("pid {pid}"))
@@ -250,7 +309,10 @@ fn say(mut socket: &UnixStream, line: &str) -> io::Result<()> {
 
 fn mount_proc(socket: &UnixStream) -> io::Result<()> {
     if let Err(e) = namespace::mount_proc() {
-        say(socket, &format!("warning the program sees the machine's /proc, not its own: cannot mount one ({e})"))?;
+        say(
+            socket,
+            &format!("warning the program sees the machine's /proc, not its own: cannot mount one ({e})"),
+        )?;
     }
     Ok(())
 }
@@ -270,10 +332,12 @@ fn prepare(socket: &UnixStream, request: Request) -> io::Result<Option<i32>> {
 fn start_program(socket: &UnixStream, name: &OsString, arguments: &[OsString]) -> io::Result<i32> {
     mount_proc(socket)?;
     rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC)?;
-    let child = Command::new(name)
-        .args(arguments)
-        .spawn()
-        .map_err(|e| io::Error::new(e.kind(), format!("cannot execute {}: {e}", name.to_string_lossy())))?;
+    let child = Command::new(name).args(arguments).spawn().map_err(|e| {
+        io::Error::new(
+            e.kind(),
+            format!("cannot execute {}: {e}", name.to_string_lossy()),
+        )
+    })?;
     rethaw_sys::leave_stdio()?;
     say(socket, "ready")?;
     Ok(child.id().cast_signed())

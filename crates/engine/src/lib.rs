@@ -19,7 +19,11 @@ use std::time::Duration;
 pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Duration) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let timeout = Timespec::try_from(timeout).ok();
-    poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], timeout.as_ref()).is_ok_and(|n| n > 0)
+    poll(
+        &mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)],
+        timeout.as_ref(),
+    )
+    .is_ok_and(|n| n > 0)
 }
 
 /// A file as it is now. A file that cannot be looked at has only its path.
@@ -35,7 +39,10 @@ pub(crate) fn file_identity(path: &std::path::Path) -> rethaw_image::record::Fil
     identity
 }
 
-pub(crate) fn fill_identity(identity: &mut rethaw_image::record::FileIdentityV1, metadata: &std::fs::Metadata) {
+pub(crate) fn fill_identity(
+    identity: &mut rethaw_image::record::FileIdentityV1,
+    metadata: &std::fs::Metadata,
+) {
     use std::os::unix::fs::MetadataExt;
     identity.dev = metadata.dev();
     identity.ino = metadata.ino();

@@ -14,8 +14,8 @@ pub(crate) use passage::Passage;
 pub(crate) use plan::{Plan, damaged};
 use rebuild::Rebuilt;
 use rethaw_image::ImageReader;
-pub(crate) use stub::Stub;
 use std::path::{Path, PathBuf};
+pub(crate) use stub::Stub;
 
 /// What to do with files that the program had open for writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,15 +69,19 @@ pub fn restart(image: &Path, options: &Options, progress: Progress<'_>) -> Resul
     let plan = Plan::read(&reader, options)?;
     let mut warnings = check::machine(&plan)?;
     let rewinds = check::files(&plan, options)?;
-    let init = Init::start(Request { foothold: plan.foothold, clocks: Some(plan.clocks()) })?;
+    let init = Init::start(Request {
+        foothold: plan.foothold,
+        clocks: Some(plan.clocks()),
+    })?;
     warnings.extend(init.warnings.iter().cloned());
     let rebuilt = Rebuilt::build(&plan, &reader, &init, progress, &mut warnings)?;
     for rewind in &rewinds {
         warnings.push(file::rewind(rewind)?);
     }
     init.go(plan.computation.main_pid)?;
-    let main = rebuilt.resume(&plan)?;
+    let tree = Tree::rebuilt(rebuilt.main(&plan)?, init, rebuilt.asleep.clone())?;
+    rebuilt.resume(&plan)?;
     warnings.sort();
     warnings.dedup();
-    Ok((Tree::rebuilt(main, init)?, Report { warnings }))
+    Ok((tree, Report { warnings }))
 }

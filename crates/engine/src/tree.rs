@@ -18,7 +18,10 @@ use std::time::{Duration, Instant};
 pub struct Tree {
     main: Pid,
     pidfd: OwnedFd,
+    /// Our side of the init that this agent made.
     init: Option<Init>,
+    /// pid 1 of the computation's namespace, whoever made it.
+    namespace_init: Option<Pid>,
     origin: Origin,
     ended: Option<Ended>,
     /// Processes of ours among the computation's: copy-on-write children that are still being written.
@@ -33,6 +36,8 @@ pub struct Tree {
 pub(crate) struct InterruptedBefore {
     pub number: u64,
     pub ip: u64,
+    /// When the call is to end, in nanoseconds of our CLOCK_MONOTONIC, if that could be found out.
+    pub deadline: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +78,7 @@ impl Tree {
         Ok(Tree {
             main,
             pidfd,
+            namespace_init: init.as_ref().map(Init::pid).or_else(|| find_init(main)),
             init,
             origin,
             ended: None,
@@ -94,7 +100,10 @@ impl Tree {
     /// the init.
     pub fn launch_isolated(command: Command) -> Result<Tree> {
         task::become_subreaper().context(|| "cannot become the reaper of orphans".to_owned())?;
-        let request = Request { foothold: 0x10_0000_0000, clocks: Some(ClockOffsets::default()) };
+        let request = Request {
+            foothold: 0x10_0000_0000,
+            clocks: Some(ClockOffsets::default()),
+        };
         let (init, main) = Init::launch(request, &command)?;
         Tree::new(main, Some(init), Origin::Isolated)
     }
@@ -107,15 +116,25 @@ impl Tree {
         let main = Pid(pid);
         let status = proc::Status::read(main).map_err(|_| Error::NoProcess { pid })?;
         if status.tracer != 0 {
-            return Err(Error::Traced { pid, tracer: status.tracer });
+            return Err(Error::Traced {
+                pid,
+                tracer: status.tracer,
+            });
         }
         task::become_subreaper().context(|| "cannot become the reaper of orphans".to_owned())?;
         Tree::new(main, None, Origin::Attached)
     }
 
     /// A computation that was just rebuilt in `init`'s namespaces.
-    pub(crate) fn rebuilt(main: Pid, init: Init) -> Result<Tree> {
-        Tree::new(main, Some(init), Origin::Isolated)
+    pub(crate) fn rebuilt(
+        main: Pid,
+        init: Init,
+        interrupted: HashMap<Tid, InterruptedBefore>,
+    ) -> Result<Tree> {
+        Ok(Tree {
+            interrupted,
+            ..Tree::new(main, Some(init), Origin::Isolated)?
+        })
     }
 
     /// Main process, as seen from this process.
@@ -125,7 +144,7 @@ impl Tree {
 
     /// pid 1 of the computation's namespaces, as seen from this process; none for a native launch.
     pub fn init(&self) -> Option<i32> {
-        self.init.as_ref().map(|init| init.pid().0)
+        self.namespace_init.map(|pid| pid.0)
     }
 
     /// Whether the computation has namespaces of its own (also when this agent did not make them).
@@ -135,7 +154,9 @@ impl Tree {
 
     /// A pidfd of the main process: readable when it has ended.
     pub fn main_pidfd(&self) -> Result<OwnedFd> {
-        self.pidfd.try_clone().context(|| "cannot duplicate a descriptor".to_owned())
+        self.pidfd
+            .try_clone()
+            .context(|| "cannot duplicate a descriptor".to_owned())
     }
 
     /// Notes that a wait for the main process gave its end.
@@ -171,6 +192,12 @@ impl Tree {
             if let Some(status) = task::exit_status(self.pidfd.as_fd()) {
                 return Some(status);
             }
+            // Its parent may be in no hurry to collect it.
+            if let Ok(stat) = proc::Stat::read(self.main)
+                && stat.is_zombie()
+            {
+                return Some(stat.exit_code);
+            }
             std::thread::sleep(Duration::from_millis(2));
         }
         None
@@ -194,36 +221,45 @@ impl Tree {
 
     /// Living processes, main first, parents before children.
     pub(crate) fn members(&self) -> Result<Vec<Pid>> {
-        let mut roots = match (&self.init, self.origin) {
-            (Some(init), _) => proc::children(init.pid()).unwrap_or_default(),
+        let mut roots = match (self.namespace_init, self.origin) {
+            (Some(init), _) => proc::children(init).unwrap_or_default(),
             (None, Origin::Launched) => proc::children(Pid::own()).unwrap_or_default(),
             (None, _) => vec![self.main],
         };
         roots.retain(|pid| !self.snapshots.contains(pid));
         roots.sort_by_key(|pid| (*pid != self.main, pid.0));
         let mut members = Vec::new();
-        while let Some(pid) = if roots.is_empty() { None } else { Some(roots.remove(0)) } {
+        while let Some(pid) = if roots.is_empty() {
+            None
+        } else {
+            Some(roots.remove(0))
+        } {
             let alive = proc::Stat::read(pid).is_ok_and(|stat| !stat.is_zombie());
             if alive && !members.contains(&pid) {
                 members.push(pid);
             }
             let children = proc::children(pid).unwrap_or_default();
-            roots.extend(children.into_iter().filter(|child| !self.snapshots.contains(child)));
+            roots.extend(
+                children
+                    .into_iter()
+                    .filter(|child| !self.snapshots.contains(child)),
+            );
         }
         Ok(members)
     }
 
     /// Sends `signal` to the main process.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        task::kill(self.main, signal).context(|| format!("cannot send signal {signal} to process {}", self.main))
+        task::kill(self.main, signal)
+            .context(|| format!("cannot send signal {signal} to process {}", self.main))
     }
 
     /// Kills (SIGKILL) every process of the computation and waits for their end.
     pub fn kill(&mut self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(10);
-        if let Some(init) = &self.init {
+        if let Some(init) = self.namespace_init {
             // The kernel ends everything in a pid namespace with its init.
-            let _ = task::kill(init.pid(), libc::SIGKILL);
+            let _ = task::kill(init, libc::SIGKILL);
         }
         loop {
             let members = self.members()?;
@@ -240,6 +276,22 @@ impl Tree {
             init.wait_end(deadline);
         }
         Ok(())
+    }
+}
+
+/// The init of the pid namespace that a process is in, if that is below ours: its ancestor with number 1 there.
+fn find_init(main: Pid) -> Option<Pid> {
+    let depth = own_depth();
+    let mut pid = main;
+    loop {
+        let status = proc::Status::read(pid).ok()?;
+        if status.ns_pids.len() <= depth {
+            return None;
+        }
+        if status.ns_pids.last() == Some(&1) {
+            return Some(pid);
+        }
+        pid = Pid(status.ppid);
     }
 }
 

@@ -5,8 +5,10 @@ use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// A running test.
@@ -14,6 +16,8 @@ use std::time::Duration;
 pub struct Case {
     /// Folder of this test alone; the current folder of what it starts.
     pub folder: PathBuf,
+    /// Where rethaw registers the computations of this test: a short path, for its sockets.
+    runtime: PathBuf,
     tag: String,
     labels: RefCell<Vec<String>>,
 }
@@ -28,6 +32,7 @@ pub fn case(name: &str, body: impl FnOnce(&Case) -> Result<()>) -> Outcome {
         String::new()
     };
     let clean = processes::kill_tagged(&case.tag);
+    let _ = fs::remove_dir_all(&case.runtime);
     match result {
         Ok(()) if !clean => Err(Failure::new("some processes of the test could not be ended")),
         Ok(()) => {
@@ -42,14 +47,21 @@ pub fn case(name: &str, body: impl FnOnce(&Case) -> Result<()>) -> Outcome {
 
 impl Case {
     fn new(name: &str) -> Result<Case> {
-        let folder = places::work()?.join(name);
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let short = format!(
+            "rtest-{}-{}",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        );
         let case = Case {
             tag: format!("{name}.{}", std::process::id()),
-            folder,
+            folder: places::work()?.join(name),
+            runtime: std::env::temp_dir().join(short),
             labels: RefCell::default(),
         };
         case.remove();
         fs::create_dir_all(&case.folder)?;
+        fs::DirBuilder::new().mode(0o700).create(&case.runtime)?;
         Ok(case)
     }
 
@@ -82,6 +94,7 @@ impl Case {
         command
             .current_dir(&self.folder)
             .env(processes::TAG, &self.tag)
+            .env("XDG_RUNTIME_DIR", &self.runtime)
             .stdin(Stdio::null());
         command
     }

@@ -5,7 +5,6 @@ use serde_json::Value;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 /// What `rethaw status --json` tells of a computation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +19,9 @@ pub struct Status {
 
 /// Exit status of a foreground command whose computation was stopped by a checkpoint on request.
 pub const STOPPED: i32 = 75;
+
+/// Exit status of `rethaw checkpoint` when the computation holds something that cannot be checkpointed.
+pub const REFUSED: i32 = 3;
 
 impl Case {
     fn with_program(&self, verb: &str, options: &[&str], program: &[&OsStr]) -> Result<Job> {
@@ -54,16 +56,10 @@ impl Case {
         self.run("checkpoint", command)
     }
 
-    /// Takes a checkpoint. Right after a restart the computation may not be there yet, so it asks again for a while.
+    /// Takes a checkpoint, once the computation is there.
     pub fn checkpoint(&self, options: &[&str]) -> Result<Finished> {
-        let begin = Instant::now();
-        loop {
-            let finished = self.try_checkpoint(options)?;
-            if finished.status.success() || begin.elapsed() > Duration::from_secs(5) {
-                return finished.success();
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        self.wait_until_protected()?;
+        self.try_checkpoint(options)?.success()
     }
 
     /// What `rethaw status` tells; nothing when it knows no such computation.

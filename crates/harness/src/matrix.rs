@@ -1,5 +1,6 @@
 //! The self-checking programs, each under every way of checkpoint and restart.
 
+use crate::commands::REFUSED;
 use crate::{Case, Failure, Job, Outcome, PATIENCE, Result, case, ensure, programs, wait_for};
 use std::fs;
 use std::path::PathBuf;
@@ -48,6 +49,26 @@ pub fn run(program: &str, variant: Variant) -> Outcome {
             Variant::Damaged => trial.damaged(),
             _ => trial.protected(variant),
         }
+    })
+}
+
+/// A program that cannot be checkpointed: it is refused with this word, and runs on undisturbed.
+pub fn refused(program: &str, word: &str) -> Outcome {
+    case(&format!("{program}-refused"), |case| {
+        let trial = Trial::new(case, program)?;
+        let Start::Ready(job) = trial.ready(trial.launch(Variant::Continued)?)? else {
+            return Ok(());
+        };
+        case.wait_until_protected()?;
+        for _ in 0..3 {
+            case.try_checkpoint(&[])?.exited(REFUSED)?.refused(&[word])?;
+        }
+        ensure!(
+            case.images()?.is_empty(),
+            "an image of what was refused: {:?}",
+            case.images()?
+        );
+        trial.pass(job)
     })
 }
 

@@ -89,13 +89,17 @@ pub fn signal(pid: i32, signal: Signal) {
 
 /// SIGKILL to every process with this tag until none is left. False when some would not go.
 pub fn kill_tagged(tag: &str) -> bool {
+    // A process that is on its way out has no environment any more, but is still there.
+    let mut struck: HashSet<i32> = HashSet::new();
     for _ in 0..2000 {
         let left = tagged(tag);
-        if left.is_empty() {
+        struck.retain(|pid| read(*pid).is_some_and(|process| process.state != 'Z'));
+        if left.is_empty() && struck.is_empty() {
             return true;
         }
         for process in left {
             signal(process.pid, Signal::KILL);
+            struck.insert(process.pid);
         }
         std::thread::sleep(std::time::Duration::from_millis(5));
     }

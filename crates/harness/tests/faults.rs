@@ -46,15 +46,14 @@ mkdir small
 mount -t tmpfs -o size=12m none small || exit 99
 "$rethaw" launch -i never --dir small -- "$@" >program.out 2>program.err &
 job=$!
-until [ -e log.ready ]; do sleep 0.05; done
-sleep 0.3
+until [ -e log.ready ] && "$rethaw" status small >status.out 2>&1; do sleep 0.05; done
 "$rethaw" checkpoint small 2>first.err && exit 11
 ls -A small >after-first
 find small -name '*.rethaw' | grep -q . && exit 12
-mount -o remount,size=200m small
+mount -t tmpfs -o remount,size=200m none small
 "$rethaw" checkpoint small 2>second.err || exit 13
 find small -name '*.rethaw' | grep -q . || exit 14
-mount -o remount,size=60m small
+mount -t tmpfs -o remount,size=60m none small
 dd if=/dev/zero of=small/filler bs=1M 2>/dev/null
 "$rethaw" checkpoint small 2>third.err && exit 15
 "$rethaw" verify small || exit 16
@@ -273,22 +272,9 @@ fn vanished_current_folder_is_said_and_nothing_is_started() -> Outcome {
 }
 
 /// Starts a self-checking program and stops it with a checkpoint.
-fn stopped_program(case: &Case, program: &str, wrapper: &[&str]) -> Result<PathBuf> {
+fn stopped_program(case: &Case, program: &str) -> Result<PathBuf> {
     let base = case.path("p");
-    let rethaw = places::rethaw()?;
-    let mut command = match wrapper {
-        [] => case.command(&rethaw),
-        [first, rest @ ..] => {
-            let mut command = case.command(first);
-            command.args(rest).arg(&rethaw);
-            command
-        }
-    };
-    command
-        .args(["launch", "-i", "never", "--dir"])
-        .arg(case.checkpoints());
-    command.arg("--").arg(programs::binary(program)?).arg(&base);
-    let mut job = case.start("launch", command)?;
+    let mut job = case.launch(NEVER, &[programs::binary(program)?.as_os_str(), base.as_os_str()])?;
     case.wait_for_file(&base.with_extension("ready"), PATIENCE)?;
     case.checkpoint(&["--stop"])?;
     job.wait(PATIENCE)?.exited(STOPPED)?;
@@ -298,7 +284,7 @@ fn stopped_program(case: &Case, program: &str, wrapper: &[&str]) -> Result<PathB
 #[test]
 fn one_image_runs_twice_at_the_same_time() -> Outcome {
     case("one-image-twice", |case| {
-        let base = stopped_program(case, "threads_many", &[])?;
+        let base = stopped_program(case, "threads_many")?;
         let image = case.images()?.pop().ok_or_else(|| Failure::new("no image"))?;
         let start = |name: &str| -> Result<Job> {
             let folder = case.path(name);
@@ -350,7 +336,7 @@ fn other_clocks(program: &str, seconds: i64) -> Outcome {
         if !works(probe) {
             return Ok(());
         }
-        let base = stopped_program(case, program, &[])?;
+        let base = stopped_program(case, program)?;
         let mut command = case.command(unshare[0]);
         command
             .args(&unshare[1..])
@@ -390,11 +376,18 @@ fn timer_descriptors_go_on_on_a_machine_with_later_clocks() -> Outcome {
     other_clocks("timer_descriptor", 1_000_000)
 }
 
+/// Launches the program and stops it with a checkpoint, all inside of the namespace that `unshare` makes.
+const LAUNCH_AND_STOP: &str = r#"
+"$1" launch -i never --dir ckpt -- "$2" "$3" &
+until [ -e "$3.ready" ] && "$1" status ckpt >status.out 2>&1; do sleep 0.05; done
+"$1" checkpoint --stop ckpt || exit 11
+wait $!
+"#;
+
 /// The image was taken where clocks are far ahead: here they would jump back.
 fn taken_with_later_clocks(program: &str) -> Outcome {
     case(&format!("later-clocks-{program}"), |case| {
         let unshare = [
-            "unshare",
             "--user",
             "--map-current-user",
             "--time",
@@ -404,12 +397,19 @@ fn taken_with_later_clocks(program: &str) -> Outcome {
             "--boottime",
             "5000000",
         ];
-        let mut probe = Command::new(unshare[0]);
-        probe.args(&unshare[1..]).arg("true");
+        let mut probe = Command::new("unshare");
+        probe.args(unshare).arg("true");
         if !works(probe) {
             return Ok(());
         }
-        let base = stopped_program(case, program, &unshare)?;
+        let base = case.path("p");
+        let mut command = case.command("unshare");
+        command.args(unshare).args(["sh", "-c", LAUNCH_AND_STOP, "sh"]);
+        command
+            .arg(places::rethaw()?)
+            .arg(programs::binary(program)?)
+            .arg(&base);
+        case.run("launch", command)?.exited(STOPPED)?;
         let mut job = case.restart(NEVER)?;
         fs::write(base.with_extension("go"), "")?;
         let finished = job.wait(PATIENCE)?.success()?;

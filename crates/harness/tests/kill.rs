@@ -4,7 +4,7 @@
 use rethaw_harness::interrupted::{Subject, kills, words};
 use rethaw_harness::{Outcome, places, programs};
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 fn compiled(name: &str, iterations: u32, work: u32) -> Outcome {
     with_options(name, name, iterations, work, vec![])
@@ -62,15 +62,6 @@ fn rust_with_threads() -> Outcome {
     compiled("rust-threads", 1000, 4000)
 }
 
-/// The script lies beside the compiled programs where a user without the sources runs the tests.
-fn script() -> PathBuf {
-    let copied = places::programs().map(|folder| folder.join("matmul.py"));
-    match copied {
-        Ok(path) if path.exists() => path,
-        _ => places::source().join("examples/matmul.py"),
-    }
-}
-
 fn numpy(python: &Path, which: &str, threads: u32) -> Outcome {
     let usable = std::process::Command::new(python)
         .args(["-c", "import numpy"])
@@ -82,16 +73,17 @@ fn numpy(python: &Path, which: &str, threads: u32) -> Outcome {
         );
         return Ok(());
     }
+    let script = places::source().join("examples/matmul.py");
     let threads_text = threads.to_string();
     let subject = Subject {
         name: format!("numpy-{which}-{threads}"),
         before: words([
             python.as_os_str(),
             OsStr::new("-u"),
-            script().as_os_str(),
+            script.as_os_str(),
             OsStr::new("--log"),
         ]),
-        after: words(["--size", "500", "--iterations", "1500", "--seed", "7"].map(OsStr::new)),
+        after: words(["--size", "500", "--iterations", "600", "--seed", "7"].map(OsStr::new)),
         environment: vec![
             ("OMP_NUM_THREADS", threads_text.clone()),
             ("OPENBLAS_NUM_THREADS", threads_text),

@@ -1,6 +1,7 @@
 //! Every program of tests/programs under every variant of checkpoint and restart.
 #![forbid(unsafe_code)]
 
+use rethaw_harness::matrix::{self, Variant};
 use rethaw_harness::{Outcome, ensure_equal, programs};
 
 macro_rules! programs {
@@ -89,6 +90,7 @@ programs! {
     process_ids
     process_limits
     process_names
+    process_no_children
     process_oom_score
     process_personality
     process_scheduling
@@ -132,9 +134,40 @@ programs! {
     wait_poll_timeout
 }
 
+/// What cannot be checkpointed yet is refused with a clear message, and the program runs on.
+const REFUSED: &[(&str, &str)] = &[
+    ("socket_connected", "tcp connection"),
+    ("socket_rights", "scm_rights"),
+];
+
+#[test]
+fn what_cannot_be_checkpointed_is_refused() -> Outcome {
+    REFUSED
+        .iter()
+        .try_for_each(|(program, word)| matrix::refused(program, word))
+}
+
+/// Programs of which a second checkpoint without a restart in between is refused.
+const ONCE: &[&str] = &["socket_empty"];
+
+#[test]
+fn what_can_be_checkpointed_once_is() -> Outcome {
+    ONCE.iter().try_for_each(|program| {
+        let variants = [Variant::Alone, Variant::Damaged, Variant::Twice, Variant::Killed];
+        variants
+            .into_iter()
+            .try_for_each(|variant| matrix::run(program, variant))
+    })
+}
+
 #[test]
 fn every_program_is_listed() -> Outcome {
-    let mut listed: Vec<&str> = LISTED.to_vec();
+    let mut listed: Vec<&str> = LISTED
+        .iter()
+        .copied()
+        .chain(ONCE.iter().copied())
+        .chain(REFUSED.iter().map(|(name, _)| *name))
+        .collect();
     listed.sort_unstable();
     ensure_equal!(programs::self_checking()?, listed, "programs in tests/programs");
     Ok(())

@@ -19,6 +19,7 @@ fn identity() -> Identity {
 fn write(path: &Path) {
     let mut writer = ImageWriter::create(path, &identity(), Compression::Zstd).unwrap();
     let pipe = PipeV1 {
+        packet_mode: false,
         pipe: 1,
         capacity: 65536,
         packets: vec![b"in flight".to_vec()],

@@ -4,19 +4,11 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
-}
-
-/// Owner of a descriptor's signals: (F_OWNER_ kind, id, signal) (F_GETOWN_EX and F_GETSIG of fcntl(2)).
-pub fn owner(fd: BorrowedFd<'_>) -> io::Result<(i32, i32, i32)> {
-    const F_GETOWN_EX: libc::c_int = 16;
-    const F_GETSIG: libc::c_int = 11;
-    let mut owner = [0_i32; 2];
-    // SAFETY: `owner` is as large as struct f_owner_ex (two ints) and live.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), F_GETOWN_EX, owner.as_mut_ptr()) })?;
-    // SAFETY: integers only.
-    let signal = check(unsafe { libc::fcntl(fd.as_raw_fd(), F_GETSIG) })?;
-    Ok((owner[0], owner[1], signal))
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 /// A signalfd(2) that accepts `mask`.

@@ -38,7 +38,10 @@ fn borrow(fd: i32) -> io::Result<rustix::fd::BorrowedFd<'static>> {
 /// Binds stdin, stdout and stderr to /dev/null, so that nobody waits for the end of a pipe that this process
 /// happens to hold.
 pub fn leave_stdio() -> io::Result<()> {
-    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    let null = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
     for target in 0..3 {
         // SAFETY: integers only; dup2 replaces the descriptor in one step.
         if unsafe { libc::dup2(std::os::fd::AsRawFd::as_raw_fd(&null), target) } == -1 {

@@ -14,8 +14,14 @@ pub fn read(pid: Pid, address: u64, buffer: &mut [u8]) -> io::Result<()> {
     let mut done = 0;
     while done < buffer.len() {
         let rest = &mut buffer[done..];
-        let local = libc::iovec { iov_base: rest.as_mut_ptr().cast(), iov_len: rest.len() };
-        let remote = libc::iovec { iov_base: (address + done as u64) as *mut libc::c_void, iov_len: rest.len() };
+        let local = libc::iovec {
+            iov_base: rest.as_mut_ptr().cast(),
+            iov_len: rest.len(),
+        };
+        let remote = libc::iovec {
+            iov_base: (address + done as u64) as *mut libc::c_void,
+            iov_len: rest.len(),
+        };
         // SAFETY: `local` describes `rest`, which is alive and writable; `remote` is only an address in the
         // other process, checked by the kernel.
         let got = unsafe { libc::process_vm_readv(pid.0, &raw const local, 1, &raw const remote, 1, 0) };
@@ -32,8 +38,14 @@ pub fn write(pid: Pid, address: u64, bytes: &[u8]) -> io::Result<()> {
     let mut done = 0;
     while done < bytes.len() {
         let rest = &bytes[done..];
-        let local = libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() };
-        let remote = libc::iovec { iov_base: (address + done as u64) as *mut libc::c_void, iov_len: rest.len() };
+        let local = libc::iovec {
+            iov_base: rest.as_ptr().cast_mut().cast(),
+            iov_len: rest.len(),
+        };
+        let remote = libc::iovec {
+            iov_base: (address + done as u64) as *mut libc::c_void,
+            iov_len: rest.len(),
+        };
         // SAFETY: `local` describes `rest`, which is alive and only read; `remote` is an address in the
         // other process, checked by the kernel.
         let got = unsafe { libc::process_vm_writev(pid.0, &raw const local, 1, &raw const remote, 1, 0) };
@@ -58,7 +70,11 @@ pub struct ForcedMemory(File);
 impl ForcedMemory {
     /// Opens /proc/PID/mem.
     pub fn open(pid: Pid) -> io::Result<ForcedMemory> {
-        OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/mem")).map(ForcedMemory)
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(format!("/proc/{pid}/mem"))
+            .map(ForcedMemory)
     }
 
     /// Reads exactly `buffer.len()` bytes.
@@ -80,8 +96,16 @@ pub fn write_mapped(fd: std::os::fd::BorrowedFd<'_>, offset: u64, bytes: &[u8], 
     let len = (offset + bytes.len() as u64 - start).next_multiple_of(page) as usize;
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: a new mapping where the kernel likes it; no memory of ours is replaced.
-    let map =
-        unsafe { libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_SHARED, fd.as_raw_fd(), start as i64) };
+    let map = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            len,
+            protection,
+            libc::MAP_SHARED,
+            fd.as_raw_fd(),
+            start as i64,
+        )
+    };
     if map == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }

@@ -14,7 +14,11 @@ pub struct ClockOffsets {
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 fn unshare(flags: libc::c_int) -> io::Result<()> {
@@ -26,7 +30,9 @@ fn unshare(flags: libc::c_int) -> io::Result<()> {
 pub fn privileged() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
-    let set = effective.and_then(|v| u64::from_str_radix(v.trim(), 16).ok()).unwrap_or(0);
+    let set = effective
+        .and_then(|v| u64::from_str_radix(v.trim(), 16).ok())
+        .unwrap_or(0);
     const CAP_SYS_ADMIN: u64 = 1 << 21;
     const CAP_CHECKPOINT_RESTORE: u64 = 1 << 40;
     set & CAP_SYS_ADMIN != 0 && set & CAP_CHECKPOINT_RESTORE != 0
@@ -35,7 +41,10 @@ pub fn privileged() -> bool {
 /// Enters a new user namespace in which the caller keeps its uid and gid (user_namespaces(7)): munge, PMIx
 /// and file ownership break when the number changes.
 pub fn enter_user() -> io::Result<()> {
-    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
     unshare(libc::CLONE_NEWUSER)?;
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
@@ -53,7 +62,11 @@ pub fn enter_time(offsets: ClockOffsets) -> io::Result<()> {
     const CLONE_NEWTIME: libc::c_int = 0x80;
     unshare(CLONE_NEWTIME)?;
     let line = |clock: &str, ns: i64| {
-        format!("{clock} {} {}\n", ns.div_euclid(1_000_000_000), ns.rem_euclid(1_000_000_000))
+        format!(
+            "{clock} {} {}\n",
+            ns.div_euclid(1_000_000_000),
+            ns.rem_euclid(1_000_000_000)
+        )
     };
     let text = line("monotonic", offsets.monotonic_ns) + &line("boottime", offsets.boottime_ns);
     fs::write("/proc/self/timens_offsets", text)
@@ -66,8 +79,12 @@ pub fn clock_offsets(pid: crate::proc::Pid) -> io::Result<ClockOffsets> {
     let mut offsets = ClockOffsets::default();
     for line in text.lines() {
         let mut words = line.split_whitespace();
-        let (Some(clock), Some(seconds), Some(ns)) = (words.next(), words.next(), words.next()) else { continue };
-        let (Ok(seconds), Ok(ns)) = (seconds.parse::<i64>(), ns.parse::<i64>()) else { continue };
+        let (Some(clock), Some(seconds), Some(ns)) = (words.next(), words.next(), words.next()) else {
+            continue;
+        };
+        let (Ok(seconds), Ok(ns)) = (seconds.parse::<i64>(), ns.parse::<i64>()) else {
+            continue;
+        };
         let total = seconds.saturating_mul(1_000_000_000).saturating_add(ns);
         match clock {
             "monotonic" => offsets.monotonic_ns = total,
@@ -83,11 +100,25 @@ pub fn clock_offsets(pid: crate::proc::Pid) -> io::Result<ClockOffsets> {
 pub fn mount_proc() -> io::Result<()> {
     // SAFETY: all strings are NUL-terminated literals; NULL is allowed for the others (mount(2)).
     check(unsafe {
-        libc::mount(ptr::null(), c"/".as_ptr(), ptr::null(), libc::MS_REC | libc::MS_SLAVE, ptr::null())
+        libc::mount(
+            ptr::null(),
+            c"/".as_ptr(),
+            ptr::null(),
+            libc::MS_REC | libc::MS_SLAVE,
+            ptr::null(),
+        )
     })?;
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     // SAFETY: as above.
-    check(unsafe { libc::mount(c"proc".as_ptr(), c"/proc".as_ptr(), c"proc".as_ptr(), flags, ptr::null()) })
+    check(unsafe {
+        libc::mount(
+            c"proc".as_ptr(),
+            c"/proc".as_ptr(),
+            c"proc".as_ptr(),
+            flags,
+            ptr::null(),
+        )
+    })
 }
 
 /// fork(2) of a single-threaded process: `child` runs in the child and never returns. Gives the child's pid.
@@ -110,10 +141,18 @@ pub fn map_foothold(address: u64, len: usize) -> io::Result<()> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
         // SAFETY: MAP_FIXED_NOREPLACE replaces nothing, so no memory of this program is touched.
         let got = unsafe { libc::mmap(address as *mut libc::c_void, len, protection, flags, -1, 0) };
-        if got == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+        if got == libc::MAP_FAILED {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     };
     map(address, PAGE, libc::PROT_READ | libc::PROT_EXEC)?;
-    map(address + PAGE as u64, len - PAGE, libc::PROT_READ | libc::PROT_WRITE)
+    map(
+        address + PAGE as u64,
+        len - PAGE,
+        libc::PROT_READ | libc::PROT_WRITE,
+    )
 }
 
 /// Waits for any child; gives its pid and raw status, or `None` when there is none left.

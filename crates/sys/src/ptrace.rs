@@ -27,8 +27,10 @@ pub enum Trace {
 
 impl Trace {
     fn options(self) -> libc::c_int {
-        let children =
-            libc::PTRACE_O_TRACEFORK | libc::PTRACE_O_TRACEVFORK | libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACESYSGOOD;
+        let children = libc::PTRACE_O_TRACEFORK
+            | libc::PTRACE_O_TRACEVFORK
+            | libc::PTRACE_O_TRACECLONE
+            | libc::PTRACE_O_TRACESYSGOOD;
         match self {
             Trace::Plain => libc::PTRACE_O_TRACESYSGOOD,
             Trace::Children => children,
@@ -80,7 +82,11 @@ fn request(request: libc::c_uint, tid: Tid, address: usize, data: usize) -> io::
     // SAFETY: every caller passes either integers or the address of a buffer that outlives the call and has
     // the size that the request writes or reads (ptrace(2)).
     let result = unsafe { libc::ptrace(request, tid.0, address, data) };
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 /// Waits for `tid` without blocking.
@@ -161,7 +167,9 @@ impl Running {
             0 => Stop::Signal(signal),
             PTRACE_EVENT_STOP if signal == libc::SIGTRAP => Stop::Interrupt,
             PTRACE_EVENT_STOP => Stop::Group(signal),
-            libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => Stop::Born(self.event_tid()?),
+            libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
+                Stop::Born(self.event_tid()?)
+            }
             event => Stop::Event(event),
         };
         Ok(Wait::Stopped(stop))
@@ -197,6 +205,11 @@ impl Stopped {
         Running(self.tid).wait_blocking()
     }
 
+    /// Asks for another stop, at the next return to user code.
+    pub fn request_stop(&mut self) -> io::Result<()> {
+        request(libc::PTRACE_INTERRUPT, self.tid, 0, 0).map(drop)
+    }
+
     /// Brings a thread that is stopped elsewhere (after remote calls) to a stop in which the kernel applies
     /// its restart rules when it runs on, without letting it execute anything.
     pub fn park(&mut self) -> io::Result<Wait> {
@@ -219,30 +232,64 @@ impl Stopped {
     pub fn registers(&self) -> io::Result<Registers> {
         // SAFETY: user_regs_struct is plain integers; all zero is a valid value.
         let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
-        let mut iov = libc::iovec { iov_base: (&raw mut registers).cast(), iov_len: REGISTERS_SIZE };
-        request(libc::PTRACE_GETREGSET, self.tid, NT_PRSTATUS as usize, &raw mut iov as usize)?;
+        let mut iov = libc::iovec {
+            iov_base: (&raw mut registers).cast(),
+            iov_len: REGISTERS_SIZE,
+        };
+        request(
+            libc::PTRACE_GETREGSET,
+            self.tid,
+            NT_PRSTATUS as usize,
+            &raw mut iov as usize,
+        )?;
         Ok(Registers(registers))
     }
 
     /// Sets the general registers (fs_base and gs_base included).
     pub fn set_registers(&mut self, registers: &Registers) -> io::Result<()> {
-        let mut iov = libc::iovec { iov_base: (&raw const registers.0).cast_mut().cast(), iov_len: REGISTERS_SIZE };
-        request(libc::PTRACE_SETREGSET, self.tid, NT_PRSTATUS as usize, &raw mut iov as usize).map(drop)
+        let mut iov = libc::iovec {
+            iov_base: (&raw const registers.0).cast_mut().cast(),
+            iov_len: REGISTERS_SIZE,
+        };
+        request(
+            libc::PTRACE_SETREGSET,
+            self.tid,
+            NT_PRSTATUS as usize,
+            &raw mut iov as usize,
+        )
+        .map(drop)
     }
 
     /// FPU, SSE, AVX, AVX-512, AMX, PKRU state in the standard XSAVE layout.
     pub fn extended_state(&self) -> io::Result<ExtendedState> {
         let mut buffer = vec![0_u8; 16 * 1024]; // AMX needs 11 KiB
-        let mut iov = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-        request(libc::PTRACE_GETREGSET, self.tid, NT_X86_XSTATE as usize, &raw mut iov as usize)?;
+        let mut iov = libc::iovec {
+            iov_base: buffer.as_mut_ptr().cast(),
+            iov_len: buffer.len(),
+        };
+        request(
+            libc::PTRACE_GETREGSET,
+            self.tid,
+            NT_X86_XSTATE as usize,
+            &raw mut iov as usize,
+        )?;
         buffer.truncate(iov.iov_len);
         Ok(ExtendedState(buffer))
     }
 
     /// Sets the extended state. The kernel checks it: EINVAL for features that this processor lacks.
     pub fn set_extended_state(&mut self, state: &ExtendedState) -> io::Result<()> {
-        let mut iov = libc::iovec { iov_base: state.0.as_ptr().cast_mut().cast(), iov_len: state.0.len() };
-        request(libc::PTRACE_SETREGSET, self.tid, NT_X86_XSTATE as usize, &raw mut iov as usize).map(drop)
+        let mut iov = libc::iovec {
+            iov_base: state.0.as_ptr().cast_mut().cast(),
+            iov_len: state.0.len(),
+        };
+        request(
+            libc::PTRACE_SETREGSET,
+            self.tid,
+            NT_X86_XSTATE as usize,
+            &raw mut iov as usize,
+        )
+        .map(drop)
     }
 
     /// Blocked signals: the mask that holds after a temporary one (sigsuspend, ppoll …) is gone
@@ -270,7 +317,11 @@ impl Stopped {
         const BATCH: usize = 32;
         let mut all = Vec::new();
         loop {
-            let args = PeekSiginfoArgs { offset: all.len() as u64, flags: u32::from(shared), count: BATCH as i32 };
+            let args = PeekSiginfoArgs {
+                offset: all.len() as u64,
+                flags: u32::from(shared),
+                count: BATCH as i32,
+            };
             let mut buffer = vec![0_u8; BATCH * 128];
             let got = request(
                 libc::PTRACE_PEEKSIGINFO,
@@ -298,7 +349,12 @@ impl Stopped {
         }
         let mut found = RseqConfiguration::default();
         let size = size_of::<RseqConfiguration>();
-        match request(PTRACE_GET_RSEQ_CONFIGURATION, self.tid, size, &raw mut found as usize) {
+        match request(
+            PTRACE_GET_RSEQ_CONFIGURATION,
+            self.tid,
+            size,
+            &raw mut found as usize,
+        ) {
             Ok(_) if found.pointer == 0 => Ok(None),
             Ok(_) => Ok(Some((found.pointer, found.size, found.signature, found.flags))),
             Err(e) if e.raw_os_error() == Some(libc::EIO) => Ok(None),

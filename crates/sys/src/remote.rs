@@ -1,11 +1,9 @@
 //! Remote system calls: a stopped thread is pointed at a `syscall` instruction, runs one call, and gets its
 //! registers back. Nothing lives in the program; what is borrowed from it is put back.
 
-use crate::arch::{
-    FRAME_SIZE, GADGET, GADGET_CALL, GADGET_CLONE, Interrupted, Registers, signal_frame,
-};
-use crate::proc::{Pid, Tid};
+use crate::arch::{FRAME_SIZE, GADGET, GADGET_CALL, GADGET_CLONE, Interrupted, Registers, signal_frame};
 use crate::memory::ForcedMemory;
+use crate::proc::{Pid, Tid};
 use crate::ptrace::{Running, Stop, Stopped, Trace, Wait};
 use std::io;
 
@@ -39,14 +37,24 @@ impl Foothold {
             borrowed.push((address, bytes));
         }
         memory.write(gadget, &GADGET)?;
-        Ok(Foothold { memory, gadget, scratch, borrowed })
+        Ok(Foothold {
+            memory,
+            gadget,
+            scratch,
+            borrowed,
+        })
     }
 
     /// Uses memory that is ours in a process that we build.
     pub fn own(pid: Pid, gadget: u64, scratch: u64) -> io::Result<Foothold> {
         let memory = ForcedMemory::open(pid)?;
         memory.write(gadget, &GADGET)?;
-        Ok(Foothold { memory, gadget, scratch, borrowed: Vec::new() })
+        Ok(Foothold {
+            memory,
+            gadget,
+            scratch,
+            borrowed: Vec::new(),
+        })
     }
 
     /// Puts back what was borrowed. No thread may be inside a [`Remote`] any more.
@@ -60,7 +68,9 @@ impl Foothold {
     }
 
     fn put_back(&self, memory: &ForcedMemory) -> io::Result<()> {
-        self.borrowed.iter().try_for_each(|(address, bytes)| memory.write(*address, bytes))
+        self.borrowed
+            .iter()
+            .try_for_each(|(address, bytes)| memory.write(*address, bytes))
     }
 
     /// Address for arguments.
@@ -101,7 +111,13 @@ impl<'a> Remote<'a> {
         let frame = signal_frame(foothold.frame(), &going_on(&registers), &state, blocked);
         debug_assert!(frame.len() > FRAME_SIZE && frame.len() as u64 <= SCRATCH_SIZE - ARGUMENTS_SIZE);
         foothold.memory.write(foothold.frame(), &frame)?;
-        let mut remote = Remote { thread, foothold, registers, blocked, born: None };
+        let mut remote = Remote {
+            thread,
+            foothold,
+            registers,
+            blocked,
+            born: None,
+        };
         // The registers first: with them the thread returns through the frame, which also restores the mask.
         remote.point_at(GADGET_CALL, libc::SYS_getpid as u64, [0; 6])?;
         remote.thread.set_blocked(ALL_SIGNALS)?;
@@ -113,12 +129,20 @@ impl<'a> Remote<'a> {
         let registers = thread.registers()?;
         let blocked = thread.blocked()?;
         thread.set_blocked(ALL_SIGNALS)?;
-        Ok(Remote { thread, foothold, registers, blocked, born: None })
+        Ok(Remote {
+            thread,
+            foothold,
+            registers,
+            blocked,
+            born: None,
+        })
     }
 
     fn point_at(&mut self, entry: u64, number: u64, arguments: [u64; 6]) -> io::Result<()> {
         let sp = self.foothold.frame() + 8;
-        let registers = self.registers.for_call(self.foothold.gadget + entry, sp, number, arguments);
+        let registers = self
+            .registers
+            .for_call(self.foothold.gadget + entry, sp, number, arguments);
         self.thread.set_registers(&registers)
     }
 
@@ -137,7 +161,10 @@ impl<'a> Remote<'a> {
     pub fn spawn(&mut self, number: libc::c_long, arguments: [u64; 6]) -> io::Result<(Stopped, i32)> {
         self.born = None;
         let inside = self.run(GADGET_CLONE, number, arguments)?? as i32;
-        let tid = self.born.take().ok_or_else(|| io::Error::other("a remote clone made no traced child"))?;
+        let tid = self
+            .born
+            .take()
+            .ok_or_else(|| io::Error::other("a remote clone made no traced child"))?;
         let child = Running::born(tid);
         match child.wait_blocking()? {
             Wait::Stopped(_) => Ok((child.into_stopped(), inside)),
@@ -147,8 +174,8 @@ impl<'a> Remote<'a> {
 
     fn run(&mut self, entry: u64, number: libc::c_long, arguments: [u64; 6]) -> io::Result<io::Result<u64>> {
         self.point_at(entry, number as u64, arguments)?;
-        self.to_syscall_stop()?;
-        self.to_syscall_stop()?;
+        self.run_to_syscall_stop()?;
+        self.run_to_syscall_stop()?;
         let result = self.thread.registers()?.result();
         Ok(if (-4095..0).contains(&result) {
             Err(io::Error::from_raw_os_error(-result as i32))
@@ -157,15 +184,28 @@ impl<'a> Remote<'a> {
         })
     }
 
+    /// Makes a call that would sleep, and interrupts it at once: what is left is the kernel's restart block, with
+    /// the time at which the call is to end. Gives the raw result, see
+    /// [`Registers::sleeps_in`](crate::arch::Registers::sleeps_in).
+    pub fn call_interrupted(&mut self, number: libc::c_long, arguments: [u64; 6]) -> io::Result<i64> {
+        self.point_at(GADGET_CALL, number as u64, arguments)?;
+        self.run_to_syscall_stop()?;
+        self.thread.request_stop()?;
+        self.run_to_syscall_stop()?;
+        Ok(self.thread.registers()?.result())
+    }
+
     /// Runs to the next entry or exit of the call. Other stops on the way (a birth, a stop request that was
     /// still pending) are passed over; signals are all blocked.
-    fn to_syscall_stop(&mut self) -> io::Result<()> {
+    fn run_to_syscall_stop(&mut self) -> io::Result<()> {
         loop {
             match self.thread.resume_to_syscall()? {
                 Wait::Stopped(Stop::Syscall) => return Ok(()),
                 Wait::Stopped(Stop::Born(tid)) => self.born = Some(tid),
                 Wait::Stopped(Stop::Signal(signal)) => {
-                    return Err(io::Error::other(format!("signal {signal} in a remote system call")));
+                    return Err(io::Error::other(format!(
+                        "signal {signal} in a remote system call"
+                    )));
                 }
                 Wait::Stopped(_) => {}
                 Wait::Gone(_) | Wait::TimedOut => return Err(io::Error::from_raw_os_error(libc::ESRCH)),
@@ -186,7 +226,9 @@ impl<'a> Remote<'a> {
     /// Bytes that a call wrote.
     pub fn get<const N: usize>(&self, offset: u64) -> io::Result<[u8; N]> {
         let mut bytes = [0; N];
-        self.foothold.memory.read(self.foothold.scratch + offset, &mut bytes)?;
+        self.foothold
+            .memory
+            .read(self.foothold.scratch + offset, &mut bytes)?;
         Ok(bytes)
     }
 

@@ -55,8 +55,8 @@ pub struct UnixSocket {
     /// Bytes waiting to be read (of the first message only, for datagrams); when it listens, connections
     /// waiting to be accepted.
     pub waiting: u32,
-    /// When it listens: the backlog.
-    pub backlog: u32,
+    /// When it listens: the backlog. Else the kernel memory that takes what it sent and nobody has read.
+    pub backlog_or_sent: u32,
     /// shutdown(2) state: bit 0 receive, bit 1 send.
     pub shutdown: u8,
     /// Low half of the inode of the file that it is bound to.
@@ -151,7 +151,7 @@ fn attribute(socket: &mut UnixSocket, kind: u16, value: &[u8]) {
         UNIX_DIAG_PEER => socket.peer = word(value, 0),
         UNIX_DIAG_RQLEN => {
             socket.waiting = word(value, 0).unwrap_or_default();
-            socket.backlog = word(value, 4).unwrap_or_default();
+            socket.backlog_or_sent = word(value, 4).unwrap_or_default();
         }
         UNIX_DIAG_SHUTDOWN => socket.shutdown = value.first().copied().unwrap_or_default(),
         _ => {}
@@ -159,6 +159,7 @@ fn attribute(socket: &mut UnixSocket, kind: u16, value: &[u8]) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use rustix::fs::fstat;

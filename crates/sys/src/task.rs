@@ -5,7 +5,11 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 /// A descriptor for a process (pidfd_open(2), Linux 5.3).
@@ -18,7 +22,8 @@ pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
 pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, fd: i32) -> io::Result<OwnedFd> {
     // SAFETY: as above.
     unsafe {
-        check(libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0)).map(|fd| OwnedFd::from_raw_fd(fd as i32))
+        check(libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0))
+            .map(|fd| OwnedFd::from_raw_fd(fd as i32))
     }
 }
 
@@ -71,7 +76,10 @@ pub fn scheduling(tid: Tid) -> io::Result<SchedulingAttributes> {
 
 /// Sets policy, nice value and priority.
 pub fn set_scheduling(tid: Tid, attributes: &SchedulingAttributes) -> io::Result<()> {
-    let attributes = SchedulingAttributes { size: size_of::<SchedulingAttributes>() as u32, ..*attributes };
+    let attributes = SchedulingAttributes {
+        size: size_of::<SchedulingAttributes>() as u32,
+        ..*attributes
+    };
     // SAFETY: `attributes` is live and says its size.
     check(unsafe { libc::syscall(libc::SYS_sched_setattr, tid.0, &raw const attributes, 0) }).map(drop)
 }
@@ -81,7 +89,8 @@ pub fn affinity(tid: Tid) -> io::Result<Vec<u8>> {
     let mut mask = vec![0_u8; 8192 / 8];
     // SAFETY: the kernel writes at most `len` bytes and gives their number.
     let len =
-        check(unsafe { libc::syscall(libc::SYS_sched_getaffinity, tid.0, mask.len(), mask.as_mut_ptr()) })? as usize;
+        check(unsafe { libc::syscall(libc::SYS_sched_getaffinity, tid.0, mask.len(), mask.as_mut_ptr()) })?
+            as usize;
     mask.truncate(len);
     Ok(mask)
 }
@@ -108,10 +117,19 @@ pub fn set_io_priority(tid: Tid, priority: u32) -> io::Result<()> {
 
 /// Sets a resource limit of another process (prlimit(2)).
 pub fn set_limit(pid: Pid, resource: u32, soft: u64, hard: u64) -> io::Result<()> {
-    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    let limit = libc::rlimit64 {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
     // SAFETY: `limit` is live; NULL for the old value is allowed.
     check(unsafe {
-        libc::syscall(libc::SYS_prlimit64, pid.0, resource, &raw const limit, std::ptr::null_mut::<libc::rlimit64>())
+        libc::syscall(
+            libc::SYS_prlimit64,
+            pid.0,
+            resource,
+            &raw const limit,
+            std::ptr::null_mut::<libc::rlimit64>(),
+        )
     })
     .map(drop)
 }
@@ -136,7 +154,10 @@ pub fn exit_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
     }
     const SIZE: libc::c_ulong = size_of::<PidfdInfo>() as libc::c_ulong;
     const PIDFD_GET_INFO: libc::c_ulong = 0xc000_ff0b | SIZE << 16; // _IOWR(0xff, 11, struct pidfd_info)
-    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    let mut info = PidfdInfo {
+        mask: PIDFD_INFO_EXIT,
+        ..PidfdInfo::default()
+    };
     // SAFETY: `info` is live and as large as the request says.
     let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
     (result == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
@@ -164,7 +185,10 @@ pub fn become_subreaper() -> io::Result<()> {
 
 /// Reads a clock in nanoseconds.
 pub fn clock_ns(clock: libc::clockid_t) -> i64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `time` is live. An unknown clock leaves it zero.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec * 1_000_000_000 + time.tv_nsec
@@ -177,7 +201,14 @@ pub fn epoll_watches(epoll: (Pid, i32), watched: i32, candidate: (Pid, i32)) -> 
     let slot = [epoll.1 as u32, watched as u32, 0];
     // SAFETY: `slot` is a live struct kcmp_epoll_slot (three u32).
     let order = unsafe {
-        libc::syscall(libc::SYS_kcmp, candidate.0.0, epoll.0.0, KCMP_EPOLL_TFD, candidate.1 as u64, slot.as_ptr())
+        libc::syscall(
+            libc::SYS_kcmp,
+            candidate.0.0,
+            epoll.0.0,
+            KCMP_EPOLL_TFD,
+            candidate.1 as u64,
+            slot.as_ptr(),
+        )
     };
     check(order).map(|order| order == 0)
 }

@@ -1,7 +1,8 @@
 //! `dmtcp_command`: asks the computations of a port.
 
-use super::options::{Command, DEFAULT_PORT, OrderArgs, canonical};
+use super::options::{Command, DEFAULT_PORT, OrderArgs};
 use super::port::{Record, from_environment};
+use super::words::canonical;
 use crate::control::{Reply, Request, Status, ask};
 use crate::duration::Interval;
 use crate::message;

@@ -20,6 +20,7 @@ use rethaw_sys::remote::Remote;
 use rethaw_sys::task;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::path::Path;
 
 /// Everything of a frozen computation.
 #[derive(Debug)]
@@ -44,17 +45,20 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     let mut processes = Vec::new();
     let mut pages = Vec::new();
     let mut copies = BTreeMap::new();
-    for (index, frozen) in (0..).zip(&mut frozen.processes) {
+    for frozen in &frozen.processes {
         let mut record = process::collect_outside(frozen.pid)?;
         record.descriptors = descriptions.add_process(frozen.pid)?;
         record.stopped_by = frozen.stopped_by;
-        let (ranges, made) = collect_process(frozen, index, &mut record, &mut objects, copy)?;
-        copies.extend(made.map(|made| (frozen.pid, made)));
-        pages.push((frozen.pid, ranges));
         processes.push(record);
     }
     relate(frozen, &mut processes)?;
+    // What is most often refused comes before anything is done inside the processes.
     let (records, pipes) = descriptions.collect(&mut objects, &options.launcher)?;
+    for (stream, (frozen, record)) in (0..).zip(frozen.processes.iter_mut().zip(&mut processes)) {
+        let (ranges, made) = collect_process(frozen, stream, record, &mut objects, copy)?;
+        copies.extend(made.map(|made| (frozen.pid, made)));
+        pages.push((frozen.pid, ranges));
+    }
     Ok(Collected {
         computation: computation(tree, options, &processes)?,
         processes,
@@ -78,17 +82,27 @@ fn collect_process(
     let pid = frozen.pid;
     refuse_what_cannot_be_asked(pid)?;
     let maps = Maps::read(pid).context_proc()?;
-    let going_on =
-        frozen.threads.iter_mut().map(|thread| thread::settle(pid, thread)).collect::<Result<Vec<_>>>()?;
+    let going_on = frozen
+        .threads
+        .iter_mut()
+        .map(|thread| thread::settle(pid, thread))
+        .collect::<Result<Vec<_>>>()?;
     let (mut address_space, ranges) = memory::collect(pid, stream, &maps, objects)?;
-    let stack_pointers: Vec<u64> = going_on.iter().map(|registers| registers.sp()).collect();
+    let stack_pointers: Vec<u64> = going_on.iter().map(|thread| thread.registers.sp()).collect();
     let foothold = foothold::borrow(pid, &maps, &stack_pointers)?;
+    if let Some(leader) = frozen.threads.first() {
+        record.pending = leader
+            .stopped
+            .pending(true)
+            .context(|| format!("cannot read signals of process {pid}"))?;
+    }
     let mut made = None;
     for (index, (thread, registers)) in frozen.threads.iter_mut().zip(&going_on).enumerate() {
         let threads = thread::collect(pid, thread, registers, &foothold, |remote| {
             if index == 0 {
                 process::collect_inside(pid, record, remote)?;
                 ask_break(&mut address_space, remote)?;
+                memory::collect_lock_future(pid, &mut address_space, remote)?;
                 if copy {
                     made = Some(snapshot::copy_process(pid, remote, &foothold)?);
                 }
@@ -97,14 +111,18 @@ fn collect_process(
         })?;
         record.threads.push(threads);
     }
-    foothold.give_back().context(|| format!("cannot put back what was borrowed from process {pid}"))?;
+    foothold
+        .give_back()
+        .context(|| format!("cannot put back what was borrowed from process {pid}"))?;
     record.memory = Some(address_space);
     Ok((ranges, made))
 }
 
 /// The program break.
 fn ask_break(record: &mut rethaw_image::record::MemoryV1, remote: &mut Remote<'_>) -> Result<()> {
-    let now = remote.must(libc::SYS_brk, [0; 6]).context(|| "cannot ask for the program break".to_owned())?;
+    let now = remote
+        .must(libc::SYS_brk, [0; 6])
+        .context(|| "cannot ask for the program break".to_owned())?;
     if let Some(layout) = &mut record.layout {
         layout.brk = now;
     }
@@ -113,29 +131,76 @@ fn ask_break(record: &mut rethaw_image::record::MemoryV1, remote: &mut Remote<'_
 
 fn refuse_what_cannot_be_asked(pid: Pid) -> Result<()> {
     const STRICT_OR_FILTER: u32 = 1;
-    let status = proc::Status::read(pid).context_proc()?;
-    if status.seccomp >= STRICT_OR_FILTER {
-        return Err(Error::Refused {
-            what: "the process has a seccomp filter, which an ordinary user cannot read back".to_owned(),
+    let refused = |what: &str, place: &str, remedy: &str| {
+        Err(Error::Refused {
+            what: what.to_owned(),
             pid: pid.0,
-            place: "seccomp".to_owned(),
-            remedy: "run the program without its sandbox".to_owned(),
-        });
+            place: place.to_owned(),
+            remedy: remedy.to_owned(),
+        })
+    };
+    if proc::Status::read(pid).context_proc()?.seccomp >= STRICT_OR_FILTER {
+        let what = "the process has a seccomp filter, which an ordinary user cannot read back";
+        return refused(what, "seccomp", "run the program without its sandbox");
+    }
+    if proc::root(pid).context_proc()? != Path::new("/") {
+        return refused(
+            "the process has a root folder of its own (chroot)",
+            "root folder",
+            "run it without chroot",
+        );
+    }
+    for child in proc::children(pid).context_proc()? {
+        if proc::Stat::read(child).is_ok_and(|stat| stat.is_zombie()) {
+            let place = format!("child {child}");
+            return refused(
+                "an ended child that it has not waited for",
+                &place,
+                "the next checkpoint tries again",
+            );
+        }
     }
     Ok(())
 }
 
 /// Parents, groups and sessions, as the program sees them; 0 for those outside.
 fn relate(frozen: &Frozen, records: &mut [ProcessV1]) -> Result<()> {
-    let inside: BTreeMap<i32, i32> = frozen.processes.iter().map(|p| p.pid.0).zip(records.iter().map(|r| r.pid)).collect();
+    let inside: BTreeMap<i32, i32> = frozen
+        .processes
+        .iter()
+        .map(|p| p.pid.0)
+        .zip(records.iter().map(|r| r.pid))
+        .collect();
+    let Some(main) = frozen.processes.first() else {
+        return Err(Error::Ended);
+    };
+    let main = proc::Stat::read(main.pid).context_proc()?;
     for (process, record) in frozen.processes.iter().zip(records) {
         let stat = proc::Stat::read(process.pid).context_proc()?;
         let number = |pid: i32| inside.get(&pid).copied().unwrap_or(0);
         record.ppid = number(stat.ppid.0);
         record.pgid = number(stat.pgrp);
         record.sid = number(stat.session);
+        // The main process has its group and session from the launcher, or leads them.
+        if record.pgid == 0 && stat.pgrp != main.pgrp {
+            refuse_dead_leader(process.pid, stat.pgrp, "process group")?;
+        }
+        if record.sid == 0 && stat.session != main.session {
+            refuse_dead_leader(process.pid, stat.session, "session")?;
+        }
     }
     Ok(())
+}
+
+/// A group or session that no process of the computation leads and that is not the launcher's: its leader has
+/// ended.
+fn refuse_dead_leader(pid: Pid, number: i32, what: &str) -> Result<()> {
+    Err(Error::Refused {
+        what: format!("a {what} whose leader ({number}) has ended"),
+        pid: pid.0,
+        place: what.to_owned(),
+        remedy: "this version cannot rebuild it; run the program without job control".to_owned(),
+    })
 }
 
 fn computation(tree: &Tree, options: &Options, processes: &[ProcessV1]) -> Result<ComputationV1> {
@@ -189,6 +254,8 @@ impl Descriptions {
             matches!(record.kind, Some(DescriptionKind::Regular(_)))
                 && record.flags & libc::O_ACCMODE as u32 != libc::O_RDONLY as u32
         });
-        written.filter_map(|(seen, _)| Some(File::from(seen.duplicate.try_clone().ok()?))).collect()
+        written
+            .filter_map(|(seen, _)| Some(File::from(seen.duplicate.try_clone().ok()?)))
+            .collect()
     }
 }

@@ -1,12 +1,13 @@
 //! Freeze: every thread of every process of the computation stops, without a signal.
 
+use super::sleep::Sleepers;
 use crate::error::Context;
 use crate::tree::{InterruptedBefore, Tree};
 use crate::{Error, Result};
 use rethaw_sys::arch::Interrupted;
 use rethaw_sys::proc::{self, Pid, Tid};
-use rethaw_sys::task;
 use rethaw_sys::ptrace::{Running, Stop, Stopped, Trace, Wait};
+use rethaw_sys::task;
 use std::time::{Duration, Instant};
 
 /// All processes of a computation, standing still. Dropping it lets every thread run again.
@@ -39,8 +40,12 @@ pub struct FrozenThread {
 
 /// Freezes the computation. On error every thread that was stopped runs again.
 pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
+    let mut sleepers = Sleepers::default();
+    tree.members()?.into_iter().for_each(|pid| sleepers.look(pid));
     let deadline = Instant::now() + timeout;
-    let mut frozen = Frozen { processes: Vec::new() };
+    let mut frozen = Frozen {
+        processes: Vec::new(),
+    };
     // A process that was running while we looked may have made another one: look until nothing new is found.
     loop {
         let mut found_new = false;
@@ -55,7 +60,7 @@ pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
     if frozen.processes.is_empty() {
         return Err(Error::Ended);
     }
-    frozen.note_interrupted(tree)?;
+    frozen.note_interrupted(tree, &sleepers)?;
     Ok(frozen)
 }
 
@@ -96,18 +101,34 @@ impl Frozen {
     }
 
     fn holds(&self, pid: Pid, tid: Tid) -> bool {
-        self.processes.iter().filter(|p| p.pid == pid).any(|p| p.threads.iter().any(|t| t.stopped.tid() == tid))
+        self.processes
+            .iter()
+            .filter(|p| p.pid == pid)
+            .any(|p| p.threads.iter().any(|t| t.stopped.tid() == tid))
     }
 
-    fn wait_stop(&mut self, tree: &mut Tree, pid: Pid, mut running: Running, deadline: Instant) -> Result<()> {
+    fn wait_stop(
+        &mut self,
+        tree: &mut Tree,
+        pid: Pid,
+        mut running: Running,
+        deadline: Instant,
+    ) -> Result<()> {
         let tid = running.0;
         loop {
-            match running.wait(deadline).context(|| format!("cannot wait for thread {tid}"))? {
+            match running
+                .wait(deadline)
+                .context(|| format!("cannot wait for thread {tid}"))?
+            {
                 Wait::Stopped(Stop::Interrupt) => return self.add(pid, running.into_stopped(), 0),
                 Wait::Stopped(Stop::Group(signal)) => return self.add(pid, running.into_stopped(), signal),
                 // It was about to receive a signal, made a child, or left a call: let it, it stops right after.
                 Wait::Stopped(stop) => {
-                    let signal = if let Stop::Signal(signal) = stop { signal } else { 0 };
+                    let signal = if let Stop::Signal(signal) = stop {
+                        signal
+                    } else {
+                        0
+                    };
                     match running.into_stopped().resume(signal) {
                         Ok(again) => running = again,
                         Err(_) => return Ok(()),
@@ -125,14 +146,23 @@ impl Frozen {
     }
 
     fn add(&mut self, pid: Pid, stopped: Stopped, stopped_by: i32) -> Result<()> {
-        let thread = FrozenThread { stopped, interrupted: None };
+        let thread = FrozenThread {
+            stopped,
+            interrupted: None,
+        };
         match self.processes.iter_mut().find(|p| p.pid == pid) {
             Some(process) => {
                 let is_leader = thread.stopped.tid() == pid.leader();
-                process.threads.insert(if is_leader { 0 } else { process.threads.len() }, thread);
+                process
+                    .threads
+                    .insert(if is_leader { 0 } else { process.threads.len() }, thread);
                 process.stopped_by = process.stopped_by.max(stopped_by);
             }
-            None => self.processes.push(FrozenProcess { pid, threads: vec![thread], stopped_by }),
+            None => self.processes.push(FrozenProcess {
+                pid,
+                threads: vec![thread],
+                stopped_by,
+            }),
         }
         Ok(())
     }
@@ -157,17 +187,32 @@ impl Frozen {
 
     /// Threads that ended between two sweeps are no longer there.
     fn forget_ended(&mut self, _tree: &Tree) {
-        self.processes.retain(|p| proc::Stat::read(p.pid).is_ok_and(|stat| !stat.is_zombie()));
+        self.processes
+            .retain(|p| proc::Stat::read(p.pid).is_ok_and(|stat| !stat.is_zombie()));
     }
 
     /// Remembers the numbers of interrupted timed calls, see [`InterruptedBefore`].
-    fn note_interrupted(&mut self, tree: &mut Tree) -> Result<()> {
+    fn note_interrupted(&mut self, tree: &mut Tree, sleepers: &Sleepers) -> Result<()> {
         let before = std::mem::take(&mut tree.interrupted);
-        for thread in self.processes.iter_mut().flat_map(|p| &mut p.threads) {
+        let threads = self
+            .processes
+            .iter_mut()
+            .flat_map(|p| p.threads.iter_mut().map(|t| (p.pid, t)));
+        for (pid, thread) in threads {
             let tid = thread.stopped.tid();
-            let registers = thread.stopped.registers().context(|| format!("cannot read registers of {tid}"))?;
-            let Interrupted::RestartBlock(number) = registers.interrupted() else { continue };
-            let now = InterruptedBefore { number, ip: registers.ip() };
+            let registers = thread
+                .stopped
+                .registers()
+                .context(|| format!("cannot read registers of {tid}"))?;
+            let Interrupted::RestartBlock(number) = registers.interrupted() else {
+                continue;
+            };
+            let deadline = sleepers.deadline(pid, tid, number as i64, &registers);
+            let now = InterruptedBefore {
+                number,
+                ip: registers.ip(),
+                deadline,
+            };
             let restarted = number == libc::SYS_restart_syscall as u64;
             thread.interrupted = match before.get(&tid) {
                 Some(first) if restarted && first.ip == now.ip => Some(*first),
@@ -209,15 +254,22 @@ fn cannot_seize(pid: Pid, tid: Tid, source: std::io::Error) -> Error {
     if tracer != 0 {
         return Error::Traced { pid: pid.0, tracer };
     }
-    Error::Os { operation: format!("cannot stop thread {tid} of process {pid}"), source }
+    Error::Os {
+        operation: format!("cannot stop thread {tid} of process {pid}"),
+        source,
+    }
 }
 
 fn does_not_stop(pid: Pid, tid: Tid) -> Error {
-    let place = proc::wchan((pid, tid)).ok().flatten().unwrap_or_else(|| "the kernel".to_owned());
+    let place = proc::wchan((pid, tid))
+        .ok()
+        .flatten()
+        .unwrap_or_else(|| "the kernel".to_owned());
     Error::Refused {
         what: format!("thread {tid} does not stop: it sleeps uninterruptibly in {place}"),
         pid: pid.0,
         place: "no descriptor".to_owned(),
-        remedy: "the next checkpoint tries again; look at the file system or device that it waits for".to_owned(),
+        remedy: "the next checkpoint tries again; look at the file system or device that it waits for"
+            .to_owned(),
     }
 }

@@ -12,7 +12,7 @@ use rethaw_sys::ptrace::{Stopped, Trace, kill_and_reap};
 use rethaw_sys::remote::{Foothold, Remote};
 use std::io;
 
-/// A copy-on-write child, stopped for ever.
+/// A copy-on-write child, stopped for ever. It ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Copy {
     stopped: Stopped,
@@ -23,17 +23,21 @@ impl Copy {
     pub fn pid(&self) -> Pid {
         Pid(self.stopped.tid().0)
     }
+}
 
-    /// Ends it. On the agent's thread.
-    pub fn end(self) {
+impl Drop for Copy {
+    fn drop(&mut self) {
         kill_and_reap(self.stopped.tid());
     }
 }
 
 /// Makes a copy of the process in one of whose threads `remote` runs.
 pub(crate) fn copy_process(pid: Pid, remote: &mut Remote<'_>, foothold: &Foothold) -> Result<Copy> {
-    let copy = make(remote, foothold).context(|| format!("cannot make a copy-on-write child of process {pid}"))?;
-    foothold.clean_copy(copy.pid()).context(|| format!("cannot clean the copy of process {pid}"))?;
+    let copy =
+        make(remote, foothold).context(|| format!("cannot make a copy-on-write child of process {pid}"))?;
+    foothold
+        .clean_copy(copy.pid())
+        .context(|| format!("cannot clean the copy of process {pid}"))?;
     Ok(copy)
 }
 
@@ -43,7 +47,10 @@ fn make(remote: &mut Remote<'_>, foothold: &Foothold) -> io::Result<Copy> {
     let (mut helper, helper_inside) = remote.spawn(libc::SYS_clone, [HELPER, 0, 0, 0, 0, 0])?;
     let copy = copy_by_helper(&mut helper, foothold);
     kill_and_reap(helper.tid());
-    remote.must(libc::SYS_wait4, [helper_inside as u64, 0, libc::__WALL as u64, 0, 0, 0])?;
+    remote.must(
+        libc::SYS_wait4,
+        [helper_inside as u64, 0, libc::__WALL as u64, 0, 0, 0],
+    )?;
     remote.set_trace(Trace::Plain)?;
     copy
 }
@@ -51,17 +58,16 @@ fn make(remote: &mut Remote<'_>, foothold: &Foothold) -> io::Result<Copy> {
 fn copy_by_helper(helper: &mut Stopped, foothold: &Foothold) -> io::Result<Copy> {
     helper.set_trace(Trace::ChildrenKillOnExit)?;
     let mut remote = Remote::begin_disposable(helper, foothold)?;
-    let (mut stopped, _) = remote.spawn(libc::SYS_clone, [libc::CLONE_FILES as u64, 0, 0, 0, 0, 0])?;
-    let closed = close_all(&mut stopped, foothold);
-    if let Err(e) = closed {
-        kill_and_reap(stopped.tid());
-        return Err(e);
-    }
-    Ok(Copy { stopped })
+    let (stopped, _) = remote.spawn(libc::SYS_clone, [libc::CLONE_FILES as u64, 0, 0, 0, 0, 0])?;
+    let mut copy = Copy { stopped };
+    close_all(&mut copy, foothold)?;
+    Ok(copy)
 }
 
-fn close_all(copy: &mut Stopped, foothold: &Foothold) -> io::Result<()> {
-    let mut remote = Remote::begin_disposable(copy, foothold)?;
+fn close_all(copy: &mut Copy, foothold: &Foothold) -> io::Result<()> {
+    let mut remote = Remote::begin_disposable(&mut copy.stopped, foothold)?;
     let unshare = u64::from(libc::CLOSE_RANGE_UNSHARE);
-    remote.must(libc::SYS_close_range, [0, u64::from(u32::MAX), unshare, 0, 0, 0]).map(drop)
+    remote
+        .must(libc::SYS_close_range, [0, u64::from(u32::MAX), unshare, 0, 0, 0])
+        .map(drop)
 }

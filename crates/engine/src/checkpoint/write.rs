@@ -24,12 +24,24 @@ pub(crate) struct PageCopier<'a> {
 
 impl<'a> PageCopier<'a> {
     pub fn new(writer: &'a mut ImageWriter, total: u64, progress: Progress<'a>) -> PageCopier<'a> {
-        PageCopier { writer, buffer: vec![0; MAX_RUN], progress, done: 0, total }
+        PageCopier {
+            writer,
+            buffer: vec![0; MAX_RUN],
+            progress,
+            done: 0,
+            total,
+        }
     }
 
     /// Copies the ranges of `pid` that `wanted` selects.
-    pub fn process(&mut self, pid: Pid, ranges: &[PageRange], wanted: impl Fn(&PageRange) -> bool) -> Result<()> {
-        let forced = ForcedMemory::open(pid).context(|| format!("cannot open the memory of process {pid}"))?;
+    pub fn process(
+        &mut self,
+        pid: Pid,
+        ranges: &[PageRange],
+        wanted: impl Fn(&PageRange) -> bool,
+    ) -> Result<()> {
+        let forced =
+            ForcedMemory::open(pid).context(|| format!("cannot open the memory of process {pid}"))?;
         for range in ranges.iter().filter(|range| wanted(range)) {
             self.range(pid, &forced, range)?;
         }
@@ -46,7 +58,8 @@ impl<'a> PageCopier<'a> {
                 true => read_forced(forced, start, buffer),
             };
             read.context(|| format!("cannot read memory of process {pid} at {start:#x}"))?;
-            self.writer.pages(range.stream, range.at + (start - range.start), buffer)?;
+            self.writer
+                .pages(range.stream, range.at + (start - range.start), buffer)?;
             self.count(len);
             start += len as u64;
         }
@@ -57,9 +70,10 @@ impl<'a> PageCopier<'a> {
     pub fn object(&mut self, object: &Object) -> Result<()> {
         match &object.file {
             Some(file) => self.file(object.record.stream, file, object.record.size),
-            None => object.mapped.iter().try_for_each(|(pid, range)| {
-                self.process(*pid, std::slice::from_ref(range), |_| true)
-            }),
+            None => object
+                .mapped
+                .iter()
+                .try_for_each(|(pid, range)| self.process(*pid, std::slice::from_ref(range), |_| true)),
         }
     }
 
@@ -70,8 +84,12 @@ impl<'a> PageCopier<'a> {
         let own = std::fs::File::open(path).context(name)?;
         let mut position = 0;
         while position < size {
-            let Ok(start) = seek(&own, SeekFrom::Data(position)) else { break };
-            let end = seek(&own, SeekFrom::Hole(start)).context(name)?.min(size.next_multiple_of(PAGE as u64));
+            let Ok(start) = seek(&own, SeekFrom::Data(position)) else {
+                break;
+            };
+            let end = seek(&own, SeekFrom::Hole(start))
+                .context(name)?
+                .min(size.next_multiple_of(PAGE as u64));
             position = start - start % PAGE as u64;
             while position < end {
                 let len = (end - position).next_multiple_of(PAGE as u64).min(MAX_RUN as u64) as usize;

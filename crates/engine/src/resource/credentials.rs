@@ -17,7 +17,13 @@ pub(crate) fn collect(status: &Status, remote: &mut Remote<'_>) -> io::Result<Cr
         uids: ids(&status.uid),
         gids: ids(&status.gid),
         groups: status.groups.clone(),
-        capabilities: vec![sets.inheritable, sets.permitted, sets.effective, sets.bounding, sets.ambient],
+        capabilities: vec![
+            sets.inheritable,
+            sets.permitted,
+            sets.effective,
+            sets.bounding,
+            sets.ambient,
+        ],
         secure_bits: remote.must(libc::SYS_prctl, [PR_GET_SECUREBITS, 0, 0, 0, 0, 0])? as u32,
     })
 }
@@ -25,7 +31,10 @@ pub(crate) fn collect(status: &Status, remote: &mut Remote<'_>) -> io::Result<Cr
 /// Drops what the rebuilt thread needed until now. The last thing that is done in a thread.
 pub(crate) fn rebuild(remote: &mut Remote<'_>, record: &CredentialsV1, no_new_privs: bool) -> io::Result<()> {
     if record.secure_bits != 0 {
-        remote.must(libc::SYS_prctl, [PR_SET_SECUREBITS, record.secure_bits.into(), 0, 0, 0, 0])?;
+        remote.must(
+            libc::SYS_prctl,
+            [PR_SET_SECUREBITS, record.secure_bits.into(), 0, 0, 0, 0],
+        )?;
     }
     set_capabilities(remote, &record.capabilities)?;
     if no_new_privs {
@@ -49,5 +58,7 @@ fn set_capabilities(remote: &mut Remote<'_>, sets: &[u64]) -> io::Result<()> {
         }
     }
     let header = remote.put(0, &bytes)?;
-    remote.must(libc::SYS_capset, [header, header + 8, 0, 0, 0, 0]).map(drop)
+    remote
+        .must(libc::SYS_capset, [header, header + 8, 0, 0, 0, 0])
+        .map(drop)
 }

@@ -5,9 +5,9 @@ use super::object::Objects;
 use super::thread::ContextProc;
 use super::{epoll, event, file, pipe, socket};
 use crate::Result;
-use crate::launcher::{self, Inherited};
 use crate::error::{Context, Error};
-use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, ObjectFileV1, OwnerV1, PipeV1};
+use crate::launcher::{self, Inherited};
+use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, ObjectFileV1, PipeV1};
 use rethaw_sys::proc::{self, FdInfo, Pid};
 use rethaw_sys::task;
 use rustix::fs::{FileType, fstat};
@@ -46,8 +46,18 @@ impl Descriptions {
             let close_on_exec = info.flags & libc::O_CLOEXEC as u32 != 0;
             let duplicate = task::pidfd_getfd(pidfd.as_fd(), fd.number)
                 .context(|| format!("cannot duplicate descriptor {} of process {pid}", fd.number))?;
-            let seen = Seen { pid, fd: fd.number, info, target: fd.target, duplicate };
-            table.push(DescriptorV1 { fd: fd.number, close_on_exec, description: self.number_of(seen)? });
+            let seen = Seen {
+                pid,
+                fd: fd.number,
+                info,
+                target: fd.target,
+                duplicate,
+            };
+            table.push(DescriptorV1 {
+                fd: fd.number,
+                close_on_exec,
+                description: self.number_of(seen)?,
+            });
         }
         Ok(table)
     }
@@ -75,7 +85,11 @@ impl Descriptions {
     }
 
     /// Collects what every description is of.
-    pub fn collect(&self, objects: &mut Objects, known: &[Inherited]) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
+    pub fn collect(
+        &self,
+        objects: &mut Objects,
+        known: &[Inherited],
+    ) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
         let mut pipes = pipe::Pipes::default();
         let mut records = Vec::new();
         for (id, seen) in (1..).zip(&self.seen) {
@@ -86,7 +100,6 @@ impl Descriptions {
             records.push(DescriptionV1 {
                 id,
                 flags: seen.info.flags & !(libc::O_CLOEXEC as u32),
-                owner: owner(seen),
                 kind: Some(kind),
                 locks: file::locks(seen),
             });
@@ -96,6 +109,9 @@ impl Descriptions {
     }
 
     fn kind(&self, seen: &Seen, objects: &mut Objects, pipes: &mut pipe::Pipes) -> Result<DescriptionKind> {
+        if seen.info.flags & libc::O_ASYNC as u32 != 0 {
+            return Err(seen.refused("a descriptor with signal-driven I/O (O_ASYNC)"));
+        }
         let target = seen.target.as_os_str().as_bytes();
         match target {
             b"anon_inode:[eventfd]" => return event::collect_eventfd(seen),
@@ -129,15 +145,10 @@ fn collect_object(seen: &Seen, objects: &mut Objects) -> Result<DescriptionKind>
         return Err(seen.refused("a deleted folder"));
     }
     let object = objects.opened(&seen.target, file).context(name)?;
-    Ok(DescriptionKind::Object(ObjectFileV1 { object, offset: seen.info.pos }))
-}
-
-/// F_GETOWN_EX and F_GETSIG matter only with O_ASYNC, which is rare.
-fn owner(seen: &Seen) -> Option<OwnerV1> {
-    let asynchronous = seen.info.flags & libc::O_ASYNC as u32 != 0;
-    asynchronous.then(|| rethaw_sys::descriptor::owner(seen.duplicate.as_fd()).ok()).flatten().map(
-        |(kind, id, signal)| OwnerV1 { kind, id, signal },
-    )
+    Ok(DescriptionKind::Object(ObjectFileV1 {
+        object,
+        offset: seen.info.pos,
+    }))
 }
 
 /// Whether a description with these flags can be read from.
@@ -148,7 +159,12 @@ pub(crate) fn reads(flags: u32) -> bool {
 impl Seen {
     /// For messages.
     pub fn name(&self) -> String {
-        format!("descriptor {} of process {} ({})", self.fd, self.pid, self.target.display())
+        format!(
+            "descriptor {} of process {} ({})",
+            self.fd,
+            self.pid,
+            self.target.display()
+        )
     }
 
     /// The path, when it is one.

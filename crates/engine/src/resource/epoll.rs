@@ -11,23 +11,42 @@ use std::io;
 /// What it watches. /proc shows the descriptor numbers of the registration; those may stand for something else
 /// by now, so each is looked up by its inode among the process's descriptors (epoll(7), question 6).
 pub(crate) fn collect(epoll: &Seen, all: &[Seen]) -> Result<DescriptionKind> {
-    let watches = epoll.info.epoll.iter().map(|target| watch(epoll, target, all)).collect::<Result<_>>()?;
+    let watches = epoll
+        .info
+        .epoll
+        .iter()
+        .map(|target| watch(epoll, target, all))
+        .collect::<Result<_>>()?;
     Ok(DescriptionKind::Epoll(EpollV1 { watches }))
 }
 
 fn watch(epoll: &Seen, target: &EpollTarget, all: &[Seen]) -> Result<EpollWatchV1> {
     let same = |seen: &&Seen| {
-        rethaw_sys::task::epoll_watches((epoll.pid, epoll.fd), target.fd, (seen.pid, seen.fd)).unwrap_or(false)
+        rethaw_sys::task::epoll_watches((epoll.pid, epoll.fd), target.fd, (seen.pid, seen.fd))
+            .unwrap_or(false)
     };
     let found = all.iter().position(|seen| same(&seen));
     let Some(index) = found else {
-        return Err(epoll.refused(&format!("an epoll instance that watches a file (descriptor {} at that time) which the program has closed", target.fd)));
+        return Err(epoll.refused(&format!(
+            "an epoll instance that watches a file (descriptor {} at that time) which the program has closed",
+            target.fd
+        )));
     };
-    Ok(EpollWatchV1 { fd: target.fd, events: target.events, data: target.data, description: index as u32 + 1 })
+    Ok(EpollWatchV1 {
+        fd: target.fd,
+        events: target.events,
+        data: target.data,
+        description: index as u32 + 1,
+    })
 }
 
 /// Registers everything again, from inside a process whose descriptor `table` holds all of it.
-pub(crate) fn rebuild(remote: &mut Remote<'_>, epoll: &DescriptorV1, record: &EpollV1, table: &[DescriptorV1]) -> Result<()> {
+pub(crate) fn rebuild(
+    remote: &mut Remote<'_>,
+    epoll: &DescriptorV1,
+    record: &EpollV1,
+    table: &[DescriptorV1],
+) -> Result<()> {
     for watch in &record.watches {
         let name = || format!("cannot register descriptor {} with epoll {}", watch.fd, epoll.fd);
         let now = table.iter().find(|d| d.fd == watch.fd);
@@ -36,7 +55,9 @@ pub(crate) fn rebuild(remote: &mut Remote<'_>, epoll: &DescriptorV1, record: &Ep
             continue;
         }
         let Some(elsewhere) = table.iter().find(|d| d.description == watch.description) else {
-            return Err(crate::restart::damaged("an epoll instance that watches a file which no descriptor is of"));
+            return Err(crate::restart::damaged(
+                "an epoll instance that watches a file which no descriptor is of",
+            ));
         };
         add_under_old_number(remote, epoll.fd, watch, elsewhere.fd, now).context(name)?;
     }
@@ -48,7 +69,14 @@ fn add(remote: &mut Remote<'_>, epoll: i32, watch: &EpollWatchV1) -> io::Result<
     let mut event = watch.events.to_ne_bytes().to_vec();
     event.extend_from_slice(&watch.data.to_ne_bytes());
     let address = remote.put(0, &event)?;
-    let arguments = [epoll as u64, libc::EPOLL_CTL_ADD as u64, watch.fd as u64, address, 0, 0];
+    let arguments = [
+        epoll as u64,
+        libc::EPOLL_CTL_ADD as u64,
+        watch.fd as u64,
+        address,
+        0,
+        0,
+    ];
     remote.must(libc::SYS_epoll_ctl, arguments).map(drop)
 }
 
@@ -67,12 +95,19 @@ fn add_under_old_number(
         Some(_) => Some(remote.must(libc::SYS_fcntl, keep(number))?),
         None => None,
     };
-    remote.must(libc::SYS_dup3, [elsewhere as u64, number, libc::O_CLOEXEC as u64, 0, 0, 0])?;
+    remote.must(
+        libc::SYS_dup3,
+        [elsewhere as u64, number, libc::O_CLOEXEC as u64, 0, 0, 0],
+    )?;
     // While it is a duplicate, the number and the description are registered; the duplicate may go.
     add(remote, epoll, watch)?;
     match (kept, now) {
         (Some(kept), Some(now)) => {
-            let flags = if now.close_on_exec { libc::O_CLOEXEC as u64 } else { 0 };
+            let flags = if now.close_on_exec {
+                libc::O_CLOEXEC as u64
+            } else {
+                0
+            };
             remote.must(libc::SYS_dup3, [kept, number, flags, 0, 0, 0])?;
             remote.must(libc::SYS_close, [kept, 0, 0, 0, 0, 0]).map(drop)
         }

@@ -12,8 +12,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 pub(crate) fn collect_eventfd(seen: &Seen) -> Result<DescriptionKind> {
-    let found = seen.info.eventfd.ok_or_else(|| seen.refused("an eventfd that the kernel does not describe"))?;
-    Ok(DescriptionKind::EventFd(EventFdV1 { count: found.count, semaphore: found.semaphore.unwrap_or(false) }))
+    let found = seen
+        .info
+        .eventfd
+        .ok_or_else(|| seen.refused("an eventfd that the kernel does not describe"))?;
+    Ok(DescriptionKind::EventFd(EventFdV1 {
+        count: found.count,
+        semaphore: found.semaphore.unwrap_or(false),
+    }))
 }
 
 pub(crate) fn rebuild_eventfd(record: &EventFdV1) -> Result<OwnedFd> {
@@ -28,7 +34,10 @@ pub(crate) fn rebuild_eventfd(record: &EventFdV1) -> Result<OwnedFd> {
 }
 
 pub(crate) fn collect_signalfd(seen: &Seen) -> Result<DescriptionKind> {
-    let mask = seen.info.sigmask.ok_or_else(|| seen.refused("a signalfd that the kernel does not describe"))?;
+    let mask = seen
+        .info
+        .sigmask
+        .ok_or_else(|| seen.refused("a signalfd that the kernel does not describe"))?;
     Ok(DescriptionKind::SignalFd(mask))
 }
 
@@ -37,7 +46,10 @@ pub(crate) fn rebuild_signalfd(mask: u64) -> Result<OwnedFd> {
 }
 
 pub(crate) fn collect_timerfd(seen: &Seen) -> Result<DescriptionKind> {
-    let found = seen.info.timerfd.ok_or_else(|| seen.refused("a timerfd that the kernel does not describe"))?;
+    let found = seen
+        .info
+        .timerfd
+        .ok_or_else(|| seen.refused("a timerfd that the kernel does not describe"))?;
     Ok(DescriptionKind::TimerFd(TimerFdV1 {
         clock: found.clock,
         settime_flags: found.settime_flags as i32,
@@ -59,8 +71,15 @@ pub(crate) fn rebuild_timerfd(record: &TimerFdV1) -> Result<OwnedFd> {
         _ => TimerfdClockId::Monotonic,
     };
     let fd = timerfd_create(clock, TimerfdFlags::CLOEXEC).context(name)?;
-    let left = if record.remaining_ns == 0 { record.interval_ns } else { record.remaining_ns };
-    let spec = Itimerspec { it_interval: timespec(record.interval_ns), it_value: timespec(left) };
+    let left = if record.remaining_ns == 0 {
+        record.interval_ns
+    } else {
+        record.remaining_ns
+    };
+    let spec = Itimerspec {
+        it_interval: timespec(record.interval_ns),
+        it_value: timespec(left),
+    };
     if left > 0 {
         timerfd_settime(&fd, TimerfdTimerFlags::empty(), &spec).context(name)?;
     }

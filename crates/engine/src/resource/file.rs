@@ -17,11 +17,21 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Devices without state of the program's.
-const DEVICES: [&[u8]; 7] =
-    [b"/dev/null", b"/dev/zero", b"/dev/full", b"/dev/random", b"/dev/urandom", b"/dev/tty", b"/dev/kmsg"];
+const DEVICES: [&[u8]; 7] = [
+    b"/dev/null",
+    b"/dev/zero",
+    b"/dev/full",
+    b"/dev/random",
+    b"/dev/urandom",
+    b"/dev/tty",
+    b"/dev/kmsg",
+];
 
 /// Flags of open(2) that act at the opening and must not act again.
-const ONCE: OFlags = OFlags::CREATE.union(OFlags::EXCL).union(OFlags::TRUNC).union(OFlags::NOCTTY);
+const ONCE: OFlags = OFlags::CREATE
+    .union(OFlags::EXCL)
+    .union(OFlags::TRUNC)
+    .union(OFlags::NOCTTY);
 
 pub(crate) fn collect(seen: &Seen) -> Result<DescriptionKind> {
     let path = seen.path();
@@ -30,9 +40,15 @@ pub(crate) fn collect(seen: &Seen) -> Result<DescriptionKind> {
     if metadata.ino() != stat.st_ino {
         return Err(seen.refused("a file whose name leads to another file by now"));
     }
-    let mut identity = FileIdentityV1 { path: path.as_os_str().as_bytes().to_vec(), ..FileIdentityV1::default() };
+    let mut identity = FileIdentityV1 {
+        path: path.as_os_str().as_bytes().to_vec(),
+        ..FileIdentityV1::default()
+    };
     fill_identity(&mut identity, &metadata);
-    Ok(DescriptionKind::Regular(RegularV1 { file: Some(identity), offset: seen.info.pos }))
+    Ok(DescriptionKind::Regular(RegularV1 {
+        file: Some(identity),
+        offset: seen.info.pos,
+    }))
 }
 
 pub(crate) fn collect_device(seen: &Seen) -> Result<DescriptionKind> {
@@ -70,7 +86,7 @@ pub(crate) fn locks(seen: &Seen) -> Vec<LockV1> {
 pub(crate) fn open(record: &DescriptionV1, regular: &RegularV1, places: &Places) -> Result<OwnedFd> {
     let path = places.path(&regular.file.as_ref().map(|f| f.path.clone()).unwrap_or_default());
     let name = || format!("cannot open {}", path.display());
-    let flags = OFlags::from_bits_retain(record.flags) - ONCE | OFlags::CLOEXEC;
+    let flags = (OFlags::from_bits_retain(record.flags) - ONCE) | OFlags::CLOEXEC;
     let fd = rustix::fs::open(&path, flags, Mode::empty()).context(name)?;
     if !flags.contains(OFlags::PATH) && regular.offset > 0 {
         rustix::fs::seek(&fd, SeekFrom::Start(regular.offset as u64)).context(name)?;
@@ -81,7 +97,7 @@ pub(crate) fn open(record: &DescriptionV1, regular: &RegularV1, places: &Places)
 /// Opens a device by path.
 pub(crate) fn open_device(record: &DescriptionV1, path: &[u8]) -> Result<OwnedFd> {
     let path = Path::new(std::ffi::OsStr::from_bytes(path));
-    let flags = OFlags::from_bits_retain(record.flags) - ONCE | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let flags = (OFlags::from_bits_retain(record.flags) - ONCE) | OFlags::CLOEXEC | OFlags::NOCTTY;
     rustix::fs::open(path, flags, Mode::empty()).context(|| format!("cannot open {}", path.display()))
 }
 
@@ -107,7 +123,9 @@ pub(crate) fn plan_rewind(
     files: Files,
     places: &Places,
 ) -> Result<Option<Rewind>> {
-    let Some(saved) = &regular.file else { return Ok(None) };
+    let Some(saved) = &regular.file else {
+        return Ok(None);
+    };
     let path = places.path(&saved.path);
     let Ok(now) = fs::metadata(&path) else {
         return Err(Error::CannotRestart {
@@ -120,7 +138,12 @@ pub(crate) fn plan_rewind(
     }
     if now.size() < saved.size {
         return Err(Error::CannotRestart {
-            what: format!("{} has {} bytes, but had {} at the checkpoint", path.display(), now.size(), saved.size),
+            what: format!(
+                "{} has {} bytes, but had {} at the checkpoint",
+                path.display(),
+                now.size(),
+                saved.size
+            ),
             remedy: "put the file back as it was, or take it as it is with --files keep".to_owned(),
         });
     }
@@ -130,13 +153,26 @@ pub(crate) fn plan_rewind(
             remedy: "put the file back as it was, or allow the change with --files rewind".to_owned(),
         });
     }
-    Ok((now.size() > saved.size).then_some(Rewind { path, size: saved.size }))
+    Ok((now.size() > saved.size).then_some(Rewind {
+        path,
+        size: saved.size,
+    }))
 }
 
 /// Puts a file back to its size, keeping what is cut off in a side file. Gives what was done.
 pub(crate) fn rewind(rewind: &Rewind) -> Result<String> {
-    let name = || format!("cannot put {} back to {} bytes", rewind.path.display(), rewind.size);
-    let mut file = File::options().read(true).write(true).open(&rewind.path).context(name)?;
+    let name = || {
+        format!(
+            "cannot put {} back to {} bytes",
+            rewind.path.display(),
+            rewind.size
+        )
+    };
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .open(&rewind.path)
+        .context(name)?;
     let (side_path, mut side) = side_file(&rewind.path).context(name)?;
     file.seek(io::SeekFrom::Start(rewind.size)).context(name)?;
     let cut = io::copy(&mut Read::by_ref(&mut file), &mut side).context(name)?;
@@ -186,7 +222,9 @@ pub(crate) fn lock(fd: &OwnedFd, record: &DescriptionV1, warnings: &mut Vec<Stri
             _ => continue,
         };
         if let Err(e) = outcome {
-            warnings.push(format!("a file lock that the program held cannot be taken again ({e})"));
+            warnings.push(format!(
+                "a file lock that the program held cannot be taken again ({e})"
+            ));
         }
     }
 }
@@ -198,8 +236,16 @@ pub(crate) fn lock_in_process(
     record: &DescriptionV1,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    for lock in record.locks.iter().filter(|lock| lock.kind == 1 || lock.kind == 3) {
-        let kind = if lock.exclusive { libc::F_WRLCK } else { libc::F_RDLCK };
+    for lock in record
+        .locks
+        .iter()
+        .filter(|lock| lock.kind == 1 || lock.kind == 3)
+    {
+        let kind = if lock.exclusive {
+            libc::F_WRLCK
+        } else {
+            libc::F_RDLCK
+        };
         let arguments = if lock.kind == 3 {
             [fd as u64, libc::F_SETLEASE as u64, kind as u64, 0, 0, 0]
         } else {
@@ -208,11 +254,18 @@ pub(crate) fn lock_in_process(
             flock[..2].copy_from_slice(&(kind as i16).to_ne_bytes());
             flock[8..16].copy_from_slice(&lock.start.to_ne_bytes());
             flock[16..24].copy_from_slice(&lock.len.to_ne_bytes());
-            let address = remote.put(0, &flock).context(|| "cannot lock a file".to_owned())?;
+            let address = remote
+                .put(0, &flock)
+                .context(|| "cannot lock a file".to_owned())?;
             [fd as u64, libc::F_SETLK as u64, address, 0, 0, 0]
         };
-        if let Err(e) = remote.call(libc::SYS_fcntl, arguments).context(|| "cannot lock a file".to_owned())? {
-            warnings.push(format!("a file lock that the program held cannot be taken again ({e})"));
+        if let Err(e) = remote
+            .call(libc::SYS_fcntl, arguments)
+            .context(|| "cannot lock a file".to_owned())?
+        {
+            warnings.push(format!(
+                "a file lock that the program held cannot be taken again ({e})"
+            ));
         }
     }
     Ok(())

@@ -7,14 +7,15 @@ use crate::checkpoint::Progress;
 use crate::error::{Context, Error};
 use crate::restart::{Plan, Stub};
 use crate::{Result, file_identity};
-use rethaw_image::record::{Backing, FileIdentityV1, LayoutV1, MappingV1, MemoryV1};
+use rethaw_image::record::{Backing, FileIdentityV1, GuardV1, LayoutV1, MappingV1, MemoryV1, ProcessV1};
 use rethaw_image::{ImageReader, PageRun, RunKind};
 use rethaw_sys::proc::{self, Maps, Pid, Vma};
+use rethaw_sys::remote::Remote;
 use std::fs;
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Pages that go into the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +40,12 @@ impl PageRange {
         let last = self.at + (self.end - self.start);
         let part = |from: u64, to: u64| {
             let (first, after) = (self.start + (from - self.at), self.start + (to - self.at));
-            PageRange { start: first, end: after, at: from, ..self.clone() }
+            PageRange {
+                start: first,
+                end: after,
+                at: from,
+                ..self.clone()
+            }
         };
         let before = (self.at < start).then(|| part(self.at, last.min(start)));
         let behind = (last > end).then(|| part(self.at.max(end), last));
@@ -48,13 +54,23 @@ impl PageRange {
 }
 
 /// VmFlags that can be set again and are (Documentation/filesystems/proc.rst).
-const KEPT_FLAGS: [&[u8; 2]; 11] = [b"gd", b"lo", b"lf", b"nr", b"ht", b"hg", b"nh", b"dc", b"wf", b"dd", b"mg"];
+const KEPT_FLAGS: [&[u8; 2]; 11] = [
+    b"gd", b"lo", b"lf", b"nr", b"ht", b"hg", b"nh", b"dc", b"wf", b"dd", b"mg",
+];
 /// Advice for reading ahead: also kept.
 const KEPT_ADVICE: [&[u8; 2]; 2] = [b"sr", b"rr"];
 
 /// Collects the address space of a frozen process. Gives the record and the pages to be saved.
-pub(crate) fn collect(pid: Pid, stream: u32, maps: &Maps, objects: &mut Objects) -> Result<(MemoryV1, Vec<PageRange>)> {
-    let mut record = MemoryV1 { stream, ..MemoryV1::default() };
+pub(crate) fn collect(
+    pid: Pid,
+    stream: u32,
+    maps: &Maps,
+    objects: &mut Objects,
+) -> Result<(MemoryV1, Vec<PageRange>)> {
+    let mut record = MemoryV1 {
+        stream,
+        ..MemoryV1::default()
+    };
     let mut pages = Vec::new();
     for vma in maps.vmas.iter().filter(|vma| vma.name != b"[vsyscall]") {
         let mapping = classify(pid, vma, objects)?;
@@ -63,12 +79,33 @@ pub(crate) fn collect(pid: Pid, stream: u32, maps: &Maps, objects: &mut Objects)
     }
     if let Some(vdso) = maps.named(b"[vdso]") {
         record.vdso = vec![0; vdso.bytes() as usize];
-        rethaw_sys::memory::read(pid, vdso.start, &mut record.vdso).context(|| format!("cannot read the vdso of process {pid}"))?;
+        rethaw_sys::memory::read(pid, vdso.start, &mut record.vdso)
+            .context(|| format!("cannot read the vdso of process {pid}"))?;
     }
-    record.auxv = fs::read(format!("/proc/{pid}/auxv")).context(|| format!("cannot read /proc/{pid}/auxv"))?;
+    record.auxv =
+        fs::read(format!("/proc/{pid}/auxv")).context(|| format!("cannot read /proc/{pid}/auxv"))?;
     record.exe = Some(file_identity(&proc::exe(pid).context_proc()?));
     record.layout = Some(layout(pid)?);
+    record.guards = guards(pid)?;
     Ok((record, pages))
+}
+
+/// Guard regions (MADV_GUARD_INSTALL, Linux 6.13), which only the page map shows.
+fn guards(pid: Pid) -> Result<Vec<GuardV1>> {
+    let all = proc::Range {
+        start: 0,
+        end: rethaw_sys::arch::TASK_SIZE,
+    };
+    let guards = proc::Pagemap::open(pid)
+        .and_then(|pagemap| pagemap.guards(all))
+        .context_proc()?;
+    Ok(guards
+        .into_iter()
+        .map(|guard| GuardV1 {
+            start: guard.start,
+            end: guard.end,
+        })
+        .collect())
 }
 
 /// All but the program break, which only the process itself is told.
@@ -89,6 +126,49 @@ fn layout(pid: Pid) -> Result<LayoutV1> {
     })
 }
 
+/// mlockall(2) of future mappings cannot be asked for: a page is mapped to see whether it gets locked.
+pub(crate) fn collect_lock_future(pid: Pid, record: &mut MemoryV1, remote: &mut Remote<'_>) -> Result<()> {
+    if !record.mappings.iter().any(|mapping| has_flag(mapping, "lo")) {
+        return Ok(());
+    }
+    let name = || format!("cannot map a page in process {pid}");
+    let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
+    let page = remote
+        .must(libc::SYS_mmap, [0, PAGE, 0, flags, u64::MAX, 0])
+        .context(name)?;
+    let maps = Maps::read(pid).context_proc();
+    remote
+        .must(libc::SYS_munmap, [page, PAGE, 0, 0, 0, 0])
+        .context(name)?;
+    if let Some(vma) = maps?.at(page).filter(|vma| vma.has(b"lo")) {
+        record.lock_future = libc::MCL_FUTURE as u32;
+        if vma.has(b"lf") {
+            record.lock_future |= libc::MCL_ONFAULT as u32;
+        }
+    }
+    Ok(())
+}
+
+/// The other direction, once everything is mapped.
+pub(crate) fn rebuild_lock_future(
+    record: &MemoryV1,
+    remote: &mut Remote<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    if record.lock_future != 0 {
+        let arguments = [record.lock_future.into(), 0, 0, 0, 0, 0];
+        if let Err(e) = remote
+            .call(libc::SYS_mlockall, arguments)
+            .context(|| "cannot lock memory".to_owned())?
+        {
+            warnings.push(format!(
+                "future memory cannot be locked here ({e}); raise the limit (ulimit -l)"
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn classify(pid: Pid, vma: &Vma, objects: &mut Objects) -> Result<MappingV1> {
     let mut mapping = MappingV1 {
         start: vma.start,
@@ -104,6 +184,10 @@ fn classify(pid: Pid, vma: &Vma, objects: &mut Objects) -> Result<MappingV1> {
         b"[vdso]" => Backing::Vdso,
         name if name.starts_with(b"[vvar") => Backing::Vvar,
         _ if vma.has(b"io") || vma.has(b"pf") => return Err(refused(pid, vma, "a mapping of a device")),
+        _ if vma.has(b"sl") => return Err(refused(pid, vma, "sealed memory (mseal)")),
+        _ if vma.protection_key.unwrap_or(0) != 0 => {
+            return Err(refused(pid, vma, "a memory protection key"));
+        }
         _ if vma.has(b"ss") => return Err(refused(pid, vma, "a shadow stack")),
         _ if vma.has(b"um") || vma.has(b"uw") => return Err(refused(pid, vma, "a userfaultfd mapping")),
         name if vma.ino == 0 || (!vma.shared && vma.has(b"ht")) => {
@@ -132,7 +216,10 @@ fn classify_file(pid: Pid, vma: &Vma, mapping: &mut MappingV1, objects: &mut Obj
             Backing::Object
         }
         (None, false) => {
-            mapping.file = Some(FileIdentityV1 { path: vma.name.clone(), ..FileIdentityV1::default() });
+            mapping.file = Some(FileIdentityV1 {
+                path: vma.name.clone(),
+                ..FileIdentityV1::default()
+            });
             Backing::SavedFile
         }
     })
@@ -147,22 +234,42 @@ fn same_file(vma: &Vma) -> Option<FileIdentityV1> {
 }
 
 fn protection(vma: &Vma) -> u32 {
-    let bits = [(vma.read, libc::PROT_READ), (vma.write, libc::PROT_WRITE), (vma.exec, libc::PROT_EXEC)];
-    bits.iter().filter(|(set, _)| *set).map(|(_, bit)| *bit as u32).sum()
+    let bits = [
+        (vma.read, libc::PROT_READ),
+        (vma.write, libc::PROT_WRITE),
+        (vma.exec, libc::PROT_EXEC),
+    ];
+    bits.iter()
+        .filter(|(set, _)| *set)
+        .map(|(_, bit)| *bit as u32)
+        .sum()
 }
 
 fn kept_flags(vma: &Vma) -> Vec<String> {
     let kept = KEPT_FLAGS.iter().chain(&KEPT_ADVICE);
-    kept.filter(|flag| vma.has(flag)).map(|flag| String::from_utf8_lossy(*flag).into_owned()).collect()
+    kept.filter(|flag| vma.has(flag))
+        .map(|flag| String::from_utf8_lossy(*flag).into_owned())
+        .collect()
 }
 
 fn pages_to_save(pid: Pid, stream: u32, vma: &Vma, mapping: &MappingV1) -> Result<Vec<PageRange>> {
     let in_pause = vma.has(b"dc") || vma.has(b"wf") || vma.has(b"ht");
-    let range = |start, end, forced| PageRange { start, end, stream, at: start, forced, in_pause };
+    let range = |start, end, forced| PageRange {
+        start,
+        end,
+        stream,
+        at: start,
+        forced,
+        in_pause,
+    };
     Ok(match mapping.backing() {
         Backing::Anonymous | Backing::File if !vma.shared => {
-            let ranges = proc::pages_to_save(pid, vma.start, vma.end, mapping.backing() == Backing::File).context_proc()?;
-            ranges.into_iter().map(|r| range(r.start, r.end, !vma.read)).collect()
+            let ranges = proc::pages_to_save(pid, vma.start, vma.end, mapping.backing() == Backing::File)
+                .context_proc()?;
+            ranges
+                .into_iter()
+                .map(|r| range(r.start, r.end, !vma.read))
+                .collect()
         }
         Backing::SavedFile => vec![range(vma.start, vma.end, true)],
         _ => Vec::new(),
@@ -174,13 +281,15 @@ fn refused(pid: Pid, vma: &Vma, what: &str) -> Error {
         what: format!("{what} ({})", String::from_utf8_lossy(&vma.name)),
         pid: pid.0,
         place: format!("address {:#x}", vma.start),
-        remedy: "take the checkpoint while the program does not use it, or run the program without it".to_owned(),
+        remedy: "take the checkpoint while the program does not use it, or run the program without it"
+            .to_owned(),
     }
 }
 
 /// Where the contents of mappings come from.
 pub(crate) struct Sources<'a> {
     pub plan: &'a Plan,
+    pub process: &'a ProcessV1,
     pub objects: &'a RebuiltObjects,
 }
 
@@ -196,13 +305,19 @@ pub(crate) fn rebuild(
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     let runs = reader.runs(record.stream)?;
-    vdso::rebuild(stub, record)?;
+    vdso::rebuild(stub, sources.process, warnings)?;
     for mapping in &record.mappings {
         map(stub, mapping, has_pages(mapping, runs), sources)?;
     }
     fill(stub.pid, reader, runs, &record.mappings, progress)?;
     for mapping in &record.mappings {
         finish(stub, mapping, has_pages(mapping, runs), warnings)?;
+    }
+    for guard in &record.guards {
+        const MADV_GUARD_INSTALL: u64 = 102;
+        let arguments = [guard.start, guard.end - guard.start, MADV_GUARD_INSTALL, 0, 0, 0];
+        let name = || format!("cannot install a guard at {:#x}", guard.start);
+        stub.remote()?.must(libc::SYS_madvise, arguments).context(name)?;
     }
     set_layout(stub, record, sources.plan, warnings)
 }
@@ -214,7 +329,10 @@ fn has_pages(mapping: &MappingV1, runs: &[PageRun]) -> bool {
 }
 
 fn mapping_name(mapping: &MappingV1) -> String {
-    format!("cannot map {:#x}-{:#x} {}", mapping.start, mapping.end, mapping.label)
+    format!(
+        "cannot map {:#x}-{:#x} {}",
+        mapping.start, mapping.end, mapping.label
+    )
 }
 
 fn has_flag(mapping: &MappingV1, flag: &str) -> bool {
@@ -223,7 +341,11 @@ fn has_flag(mapping: &MappingV1, flag: &str) -> bool {
 
 /// Protection while pages are written to it.
 fn protection_to_fill(mapping: &MappingV1, filled: bool) -> u32 {
-    let more = if filled && !mapping.shared { (libc::PROT_READ | libc::PROT_WRITE) as u32 } else { 0 };
+    let more = if filled && !mapping.shared {
+        (libc::PROT_READ | libc::PROT_WRITE) as u32
+    } else {
+        0
+    };
     mapping.protection | more
 }
 
@@ -235,8 +357,17 @@ fn map(stub: &mut Stub, mapping: &MappingV1, filled: bool, sources: &Sources<'_>
         Backing::Unknown => return Err(crate::restart::damaged("a mapping of unknown kind")),
     };
     let name = || mapping_name(mapping);
-    let fd = if anonymous { None } else { Some(open_backing(stub, mapping, sources)?) };
-    let mut flags = libc::MAP_FIXED_NOREPLACE | if mapping.shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
+    let fd = if anonymous {
+        None
+    } else {
+        Some(open_backing(stub, mapping, sources)?)
+    };
+    let mut flags = libc::MAP_FIXED_NOREPLACE
+        | if mapping.shared {
+            libc::MAP_SHARED
+        } else {
+            libc::MAP_PRIVATE
+        };
     if anonymous {
         flags |= libc::MAP_ANONYMOUS;
     }
@@ -252,7 +383,14 @@ fn map(stub: &mut Stub, mapping: &MappingV1, filled: bool, sources: &Sources<'_>
     let (len, protection) = (mapping.end - mapping.start, protection_to_fill(mapping, filled));
     let mut remote = stub.remote()?;
     let file = fd.map_or(u64::MAX, |fd| fd);
-    let arguments = [mapping.start, len, protection.into(), flags as u64, file, mapping.offset];
+    let arguments = [
+        mapping.start,
+        len,
+        protection.into(),
+        flags as u64,
+        file,
+        mapping.offset,
+    ];
     remote.must(libc::SYS_mmap, arguments).context(name)?;
     if let Some(fd) = fd {
         remote.must(libc::SYS_close, [fd, 0, 0, 0, 0, 0]).context(name)?;
@@ -260,7 +398,9 @@ fn map(stub: &mut Stub, mapping: &MappingV1, filled: bool, sources: &Sources<'_>
     // Before the pages are written, so that they become huge at once.
     for (flag, advice) in [("hg", libc::MADV_HUGEPAGE), ("nh", libc::MADV_NOHUGEPAGE)] {
         if has_flag(mapping, flag) {
-            remote.must(libc::SYS_madvise, [mapping.start, len, advice as u64, 0, 0, 0]).context(name)?;
+            remote
+                .must(libc::SYS_madvise, [mapping.start, len, advice as u64, 0, 0, 0])
+                .context(name)?;
         }
     }
     Ok(())
@@ -271,13 +411,23 @@ fn open_backing(stub: &mut Stub, mapping: &MappingV1, sources: &Sources<'_>) -> 
     if mapping.backing() == Backing::Object {
         return sources.objects.open_in(stub, mapping.object);
     }
-    let path = sources.plan.places.path(&mapping.file.as_ref().map(|f| f.path.clone()).unwrap_or_default());
+    let path = sources
+        .plan
+        .places
+        .path(&mapping.file.as_ref().map(|f| f.path.clone()).unwrap_or_default());
     let name = || format!("cannot open {}", path.display());
     let writable = mapping.shared && mapping.protection & libc::PROT_WRITE as u32 != 0;
     // A shared mapping that is not writable now may have been made so that it can become it (mprotect).
-    let modes = if mapping.shared { vec![libc::O_RDWR, libc::O_RDONLY] } else { vec![libc::O_RDONLY] };
+    let modes = if mapping.shared {
+        vec![libc::O_RDWR, libc::O_RDONLY]
+    } else {
+        vec![libc::O_RDONLY]
+    };
     let mut outcome = Err(io::ErrorKind::NotFound.into());
-    for mode in modes.into_iter().filter(|mode| !writable || *mode == libc::O_RDWR) {
+    for mode in modes
+        .into_iter()
+        .filter(|mode| !writable || *mode == libc::O_RDWR)
+    {
         outcome = stub.open(&path, mode);
         if outcome.is_ok() {
             break;
@@ -301,14 +451,19 @@ fn fill(
         let mut buffer = Vec::new();
         while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
             fill_run(pid, reader, run, mappings, &mut buffer)?;
-            progress(done.fetch_add(run.bytes(), Ordering::Relaxed) + run.bytes(), total);
+            progress(
+                done.fetch_add(run.bytes(), Ordering::Relaxed) + run.bytes(),
+                total,
+            );
         }
         Ok(())
     };
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST));
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or(Err(Error::Ended)))
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or(Err(Error::Ended)))
     })
 }
 
@@ -351,17 +506,30 @@ fn finish(stub: &mut Stub, mapping: &MappingV1, filled: bool, warnings: &mut Vec
     let (start, len) = (mapping.start, mapping.end - mapping.start);
     let mut remote = stub.remote()?;
     if protection_to_fill(mapping, filled) != mapping.protection {
-        remote.must(libc::SYS_mprotect, [start, len, mapping.protection.into(), 0, 0, 0]).context(name)?;
+        remote
+            .must(
+                libc::SYS_mprotect,
+                [start, len, mapping.protection.into(), 0, 0, 0],
+            )
+            .context(name)?;
     }
-    if let Some(label) = mapping.label.strip_prefix("[anon:").and_then(|l| l.strip_suffix(']')) {
+    if let Some(label) = mapping
+        .label
+        .strip_prefix("[anon:")
+        .and_then(|l| l.strip_suffix(']'))
+    {
         const PR_SET_VMA: u64 = 0x5356_4d41;
         let text = remote.put(0, format!("{label}\0").as_bytes()).context(name)?;
         // Not every kernel has names (CONFIG_ANON_VMA_NAME); nothing depends on them.
-        let _ = remote.call(libc::SYS_prctl, [PR_SET_VMA, 0, start, len, text, 0]).context(name)?;
+        let _ = remote
+            .call(libc::SYS_prctl, [PR_SET_VMA, 0, start, len, text, 0])
+            .context(name)?;
     }
     for (flag, advice) in ADVICE {
         if has_flag(mapping, flag)
-            && let Err(e) = remote.call(libc::SYS_madvise, [start, len, advice as u64, 0, 0, 0]).context(name)?
+            && let Err(e) = remote
+                .call(libc::SYS_madvise, [start, len, advice as u64, 0, 0, 0])
+                .context(name)?
         {
             warnings.push(format!("madvise {flag} cannot be set again on {start:#x} ({e})"));
         }
@@ -369,8 +537,13 @@ fn finish(stub: &mut Stub, mapping: &MappingV1, filled: bool, warnings: &mut Vec
     if has_flag(mapping, "lo") {
         const MLOCK_ONFAULT: u64 = 1;
         let flags = if has_flag(mapping, "lf") { MLOCK_ONFAULT } else { 0 };
-        if let Err(e) = remote.call(libc::SYS_mlock2, [start, len, flags, 0, 0, 0]).context(name)? {
-            warnings.push(format!("locked memory cannot be locked here ({e}); raise the limit (ulimit -l)"));
+        if let Err(e) = remote
+            .call(libc::SYS_mlock2, [start, len, flags, 0, 0, 0])
+            .context(name)?
+        {
+            warnings.push(format!(
+                "locked memory cannot be locked here ({e}); raise the limit (ulimit -l)"
+            ));
         }
     }
     Ok(())
@@ -392,12 +565,23 @@ fn set_layout(stub: &mut Stub, record: &MemoryV1, plan: &Plan, warnings: &mut Ve
     const PR_SET_MM: u64 = 35;
     const PR_SET_MM_MAP: u64 = 14;
     let name = || "cannot set the boundaries of an address space".to_owned();
-    let Some(layout) = &record.layout else { return Ok(()) };
-    let exe = plan.places.path(&record.exe.as_ref().map(|exe| exe.path.clone()).unwrap_or_default());
+    let Some(layout) = &record.layout else {
+        return Ok(());
+    };
+    let exe = plan.places.path(
+        &record
+            .exe
+            .as_ref()
+            .map(|exe| exe.path.clone())
+            .unwrap_or_default(),
+    );
     let exe_fd = match stub.open(&exe, libc::O_RDONLY) {
         Ok(fd) => fd as u32,
         Err(e) => {
-            warnings.push(format!("/proc/self/exe shows rethaw instead of {} ({e})", exe.display()));
+            warnings.push(format!(
+                "/proc/self/exe shows rethaw instead of {} ({e})",
+                exe.display()
+            ));
             u32::MAX
         }
     };
@@ -405,8 +589,18 @@ fn set_layout(stub: &mut Stub, record: &MemoryV1, plan: &Plan, warnings: &mut Ve
     let auxv = remote.put(1024, &record.auxv).context(name)?;
     let mut map = Vec::new();
     for word in [
-        layout.start_code, layout.end_code, layout.start_data, layout.end_data, layout.start_brk, layout.brk,
-        layout.start_stack, layout.arg_start, layout.arg_end, layout.env_start, layout.env_end, auxv,
+        layout.start_code,
+        layout.end_code,
+        layout.start_data,
+        layout.end_data,
+        layout.start_brk,
+        layout.brk,
+        layout.start_stack,
+        layout.arg_start,
+        layout.arg_end,
+        layout.env_start,
+        layout.env_end,
+        auxv,
     ] {
         map.extend_from_slice(&word.to_ne_bytes());
     }
@@ -414,9 +608,16 @@ fn set_layout(stub: &mut Stub, record: &MemoryV1, plan: &Plan, warnings: &mut Ve
         map.extend_from_slice(&word.to_ne_bytes());
     }
     let address = remote.put(0, &map).context(name)?;
-    remote.must(libc::SYS_prctl, [PR_SET_MM, PR_SET_MM_MAP, address, map.len() as u64, 0, 0]).context(name)?;
+    remote
+        .must(
+            libc::SYS_prctl,
+            [PR_SET_MM, PR_SET_MM_MAP, address, map.len() as u64, 0, 0],
+        )
+        .context(name)?;
     if exe_fd != u32::MAX {
-        remote.must(libc::SYS_close, [exe_fd.into(), 0, 0, 0, 0, 0]).context(name)?;
+        remote
+            .must(libc::SYS_close, [exe_fd.into(), 0, 0, 0, 0, 0])
+            .context(name)?;
     }
     Ok(())
 }

@@ -40,7 +40,11 @@ impl Objects {
     fn entry(&mut self, dev: u64, ino: u64) -> &mut Object {
         let object = self.by_inode.len() as u32 + 1;
         self.by_inode.entry((dev, ino)).or_insert_with(|| Object {
-            record: SharedObjectV1 { object, stream: FIRST_STREAM + object, ..SharedObjectV1::default() },
+            record: SharedObjectV1 {
+                object,
+                stream: FIRST_STREAM + object,
+                ..SharedObjectV1::default()
+            },
             file: None,
             mapped: Vec::new(),
         })
@@ -93,7 +97,10 @@ impl Object {
         let mut parts = vec![range];
         for (_, known) in &self.mapped {
             let (known_start, known_end) = (known.at, known.at + (known.end - known.start));
-            parts = parts.into_iter().flat_map(|part| part.outside(known_start, known_end)).collect();
+            parts = parts
+                .into_iter()
+                .flat_map(|part| part.outside(known_start, known_end))
+                .collect();
         }
         self.mapped.extend(parts.into_iter().map(|part| (pid, part)));
     }
@@ -105,7 +112,10 @@ impl Object {
             self.record.memfd = true;
             self.record.name = name.to_vec();
         } else if name != b"/dev/zero" && !name.starts_with(b"/anon_hugepage") {
-            self.record.ghost = Some(FileIdentityV1 { path: name.to_vec(), ..FileIdentityV1::default() });
+            self.record.ghost = Some(FileIdentityV1 {
+                path: name.to_vec(),
+                ..FileIdentityV1::default()
+            });
         }
     }
 }
@@ -128,16 +138,24 @@ impl RebuiltObjects {
             fill(&fd, record, reader)?;
             objects.insert(*number, (fd, record.clone()));
         }
-        Ok(RebuiltObjects { objects, socket: Some(Passage::new(init)?) })
+        Ok(RebuiltObjects {
+            objects,
+            socket: Some(Passage::new(init)?),
+        })
     }
 
     fn get(&self, number: u32) -> Result<&OwnedFd> {
-        self.objects.get(&number).map(|(fd, _)| fd).ok_or_else(|| damaged("a shared memory object that is missing"))
+        self.objects
+            .get(&number)
+            .map(|(fd, _)| fd)
+            .ok_or_else(|| damaged("a shared memory object that is missing"))
     }
 
     /// Opens it inside a stub, for mapping. Gives the descriptor there.
     pub fn open_in(&self, stub: &mut Stub, number: u32) -> Result<u64> {
-        let Some(passage) = &self.socket else { return Err(Error::Ended) };
+        let Some(passage) = &self.socket else {
+            return Err(Error::Ended);
+        };
         passage.pass(stub, self.get(number)?.as_fd())
     }
 
@@ -146,7 +164,7 @@ impl RebuiltObjects {
         let name = || "cannot open a shared memory object".to_owned();
         let path = format!("/proc/self/fd/{}", self.get(of.object)?.as_raw_fd());
         let once = OFlags::CREATE | OFlags::EXCL | OFlags::TRUNC | OFlags::TMPFILE;
-        let flags = OFlags::from_bits_retain(record.flags) - once | OFlags::CLOEXEC;
+        let flags = (OFlags::from_bits_retain(record.flags) - once) | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty()).context(name)?;
         if of.offset > 0 {
             rustix::fs::seek(&fd, SeekFrom::Start(of.offset as u64)).context(name)?;
@@ -156,7 +174,11 @@ impl RebuiltObjects {
 
     /// Seals memfds, once every mapping exists: F_SEAL_WRITE forbids writable ones.
     pub fn seal(&self) -> Result<()> {
-        for (fd, record) in self.objects.values().filter(|(_, record)| record.memfd && record.seals != 0) {
+        for (fd, record) in self
+            .objects
+            .values()
+            .filter(|(_, record)| record.memfd && record.seals != 0)
+        {
             let name = || format!("cannot seal {}", describe(record));
             let now = rustix::fs::fcntl_get_seals(fd).context(name)?;
             let missing = SealFlags::from_bits_retain(record.seals) - now;
@@ -187,11 +209,18 @@ fn make(record: &SharedObjectV1, plan: &Plan) -> io::Result<OwnedFd> {
 fn make_memfd(record: &SharedObjectV1) -> io::Result<OwnedFd> {
     let mut flags = MemfdFlags::CLOEXEC;
     // Made without MFD_ALLOW_SEALING, a memfd has exactly this seal.
-    flags.set(MemfdFlags::ALLOW_SEALING, record.memfd && record.seals != SealFlags::SEAL.bits());
+    flags.set(
+        MemfdFlags::ALLOW_SEALING,
+        record.memfd && record.seals != SealFlags::SEAL.bits(),
+    );
     if record.huge_page != 0 {
         flags |= MemfdFlags::HUGETLB | MemfdFlags::from_bits_retain(record.huge_page.trailing_zeros() << 26);
     }
-    let name = if record.memfd { String::from_utf8_lossy(&record.name) } else { "dev/zero".into() };
+    let name = if record.memfd {
+        String::from_utf8_lossy(&record.name)
+    } else {
+        "dev/zero".into()
+    };
     Ok(rustix::fs::memfd_create(name.as_ref(), flags)?)
 }
 
@@ -209,7 +238,11 @@ fn make_ghost(path: &Path, mode: u32) -> io::Result<OwnedFd> {
 fn fill(fd: &OwnedFd, record: &SharedObjectV1, reader: &ImageReader) -> Result<()> {
     let name = || format!("cannot fill {}", describe(record));
     let mut buffer = Vec::new();
-    for run in reader.runs(record.stream)?.iter().filter(|run| run.kind == RunKind::Data) {
+    for run in reader
+        .runs(record.stream)?
+        .iter()
+        .filter(|run| run.kind == RunKind::Data)
+    {
         reader.read_run(run, &mut buffer)?;
         // The last page of a file may be longer than the file.
         let len = buffer.len().min(record.size.saturating_sub(run.start) as usize);

@@ -25,13 +25,20 @@ impl Pipes {
         let next = self.by_inode.len() as u32 + 1;
         let pipe = *self.by_inode.entry(ino).or_insert(next);
         let target = seen.path().as_os_str().as_bytes();
-        let path = if target.starts_with(b"pipe:") { Vec::new() } else { target.to_vec() };
+        let path = if target.starts_with(b"pipe:") {
+            Vec::new()
+        } else {
+            target.to_vec()
+        };
         DescriptionKind::Pipe(PipeEndV1 { pipe, path })
     }
 
     /// Collects the contents of every pipe, once all ends are known.
     pub fn collect(&self, seen: &[Seen], records: &[DescriptionV1]) -> Result<Vec<PipeV1>> {
-        self.by_inode.values().map(|pipe| collect_one(*pipe, seen, records)).collect()
+        self.by_inode
+            .values()
+            .map(|pipe| collect_one(*pipe, seen, records))
+            .collect()
     }
 }
 
@@ -44,17 +51,32 @@ fn writes(flags: u32) -> bool {
 }
 
 fn collect_one(pipe: u32, seen: &[Seen], records: &[DescriptionV1]) -> Result<PipeV1> {
-    let ends: Vec<(&Seen, u32)> =
-        seen.iter().zip(records).filter(|(_, r)| is_end_of(r, pipe)).map(|(s, r)| (s, r.flags)).collect();
+    let ends: Vec<(&Seen, u32)> = seen
+        .iter()
+        .zip(records)
+        .filter(|(_, r)| is_end_of(r, pipe))
+        .map(|(s, r)| (s, r.flags))
+        .collect();
     let reader = ends.iter().find(|(_, flags)| reads(*flags));
     let writer = ends.iter().find(|(_, flags)| writes(*flags));
     match (reader, writer) {
         (Some((end, _)), None) if !hung_up(end, PollFlags::HUP) => Err(outside(end, "writes")),
         (None, Some((end, _))) if !hung_up(end, PollFlags::ERR) => Err(outside(end, "reads")),
-        (Some((end, _)), _) => contents(pipe, end),
+        (Some((end, _)), _) => contents(
+            pipe,
+            end,
+            ends.iter().any(|(_, flags)| flags & libc::O_DIRECT as u32 != 0),
+        ),
         // Nobody can ever read what is in it.
-        (None, Some((end, _))) => Ok(PipeV1 { pipe, capacity: capacity(end)?, packets: Vec::new() }),
-        (None, None) => Ok(PipeV1 { pipe, ..PipeV1::default() }),
+        (None, Some((end, _))) => Ok(PipeV1 {
+            pipe,
+            capacity: capacity(end)?,
+            ..PipeV1::default()
+        }),
+        (None, None) => Ok(PipeV1 {
+            pipe,
+            ..PipeV1::default()
+        }),
     }
 }
 
@@ -66,10 +88,14 @@ fn hung_up(end: &Seen, sign: PollFlags) -> bool {
 
 fn outside(end: &Seen, what: &str) -> Error {
     Error::Refused {
-        what: format!("a pipe whose other end {what} outside of the computation ({})", end.target.display()),
+        what: format!(
+            "a pipe whose other end {what} outside of the computation ({})",
+            end.target.display()
+        ),
         pid: end.pid.0,
         place: format!("descriptor {}", end.fd),
-        remedy: "start both programs of the pipe under rethaw, e.g. `rethaw launch -- sh -c 'A | B'`".to_owned(),
+        remedy: "start both programs of the pipe under rethaw, e.g. `rethaw launch -- sh -c 'A | B'`"
+            .to_owned(),
     }
 }
 
@@ -79,30 +105,45 @@ fn capacity(end: &Seen) -> Result<u32> {
 }
 
 /// The bytes in flight, copied without consuming them (tee(2)).
-fn contents(pipe: u32, end: &Seen) -> Result<PipeV1> {
+fn contents(pipe: u32, end: &Seen, packet_mode: bool) -> Result<PipeV1> {
     let name = || format!("cannot read {}", end.name());
     let capacity = capacity(end)?;
     let waiting = rustix::io::ioctl_fionread(&end.duplicate).context(name)?;
-    let mut record = PipeV1 { pipe, capacity, packets: Vec::new() };
+    let mut record = PipeV1 {
+        pipe,
+        capacity,
+        packets: Vec::new(),
+        packet_mode,
+    };
     if waiting > 0 {
-        record.packets.push(copy(end.duplicate.as_fd(), waiting as usize, capacity as usize).context(name)?);
+        let packets = copy(end.duplicate.as_fd(), waiting as usize, capacity as usize).context(name)?;
+        record.packets = if packet_mode {
+            packets
+        } else {
+            vec![packets.concat()]
+        };
     }
     Ok(record)
 }
 
-fn copy(from: rustix::fd::BorrowedFd<'_>, waiting: usize, capacity: usize) -> io::Result<Vec<u8>> {
+/// What a read(2) gives at a time, which in packet mode is one packet.
+fn copy(from: rustix::fd::BorrowedFd<'_>, waiting: usize, capacity: usize) -> io::Result<Vec<Vec<u8>>> {
     let (ours, into) = pipe_with(PipeFlags::CLOEXEC)?;
     fcntl_setpipe_size(&into, capacity)?;
     let copied = tee(from, &into, waiting, SpliceFlags::NONBLOCK)?;
-    let mut bytes = vec![0; copied];
-    let mut filled = 0;
-    while filled < copied {
-        filled += rustix::io::read(&ours, &mut bytes[filled..])?;
-    }
     if copied < waiting {
         return Err(io::Error::other(format!("got {copied} of {waiting} bytes")));
     }
-    Ok(bytes)
+    let mut packets = Vec::new();
+    let mut left = copied;
+    while left > 0 {
+        let mut bytes = vec![0; left];
+        let got = rustix::io::read(&ours, &mut bytes)?;
+        bytes.truncate(got);
+        packets.push(bytes);
+        left -= got;
+    }
+    Ok(packets)
 }
 
 /// Makes a pipe again. Gives its two ends.
@@ -117,16 +158,25 @@ pub(crate) fn rebuild(record: &PipeV1) -> Result<(OwnedFd, OwnedFd)> {
 }
 
 fn refill(writer: &OwnedFd, record: &PipeV1) -> io::Result<()> {
+    if record.packet_mode {
+        rustix::fs::fcntl_setfl(writer, OFlags::DIRECT)?;
+    }
     let mut file = std::fs::File::from(writer.try_clone()?);
-    record.packets.iter().try_for_each(|packet| file.write_all(packet))
+    record
+        .packets
+        .iter()
+        .try_for_each(|packet| file.write_all(packet))
 }
 
 /// One end with the flags that it had. The ends that pipe(2) gives are plain; any other description of the
 /// same pipe is opened through /proc/self/fd.
 pub(crate) fn open_end(record: &DescriptionV1, ends: &(OwnedFd, OwnedFd)) -> Result<OwnedFd> {
     let name = || "cannot rebuild the end of a pipe".to_owned();
-    let flags = OFlags::from_bits_retain(record.flags) | OFlags::CLOEXEC;
+    // open(2) refuses packet mode, fcntl(2) does not.
+    let flags = (OFlags::from_bits_retain(record.flags) - OFlags::DIRECT) | OFlags::CLOEXEC;
     let end = if reads(record.flags) { &ends.0 } else { &ends.1 };
     let path = format!("/proc/self/fd/{}", rustix::fd::AsRawFd::as_raw_fd(end));
-    rustix::fs::open(path_of(path.as_bytes()), flags, Mode::empty()).context(name)
+    let fd = rustix::fs::open(path_of(path.as_bytes()), flags, Mode::empty()).context(name)?;
+    super::event::set_flags(&fd, record)?;
+    Ok(fd)
 }

@@ -49,12 +49,11 @@ pub(crate) fn collect_outside(pid: Pid) -> Result<ProcessV1> {
 
 /// Everything that only the process itself is told.
 pub(crate) fn collect_inside(pid: Pid, record: &mut ProcessV1, remote: &mut Remote<'_>) -> Result<()> {
-    let status = proc::Status::read(pid).context_proc()?;
     let timers = proc::Timers::read(pid).context_proc()?;
     let name = || format!("cannot ask for the state of process {pid}");
-    record.actions = signal::collect(remote, &status).context(name)?;
+    record.actions = signal::collect(remote).context(name)?;
     record.interval_timers = timer::collect_interval(remote).context(name)?;
-    record.posix_timers = timer::collect_posix(remote, &timers).context(name)?;
+    record.posix_timers = timer::collect_posix(pid, remote, &timers).context(name)?;
     ask_attributes(record, remote).context(name)
 }
 
@@ -82,28 +81,46 @@ pub(crate) fn rebuild(
 ) -> Result<()> {
     let name = || format!("cannot rebuild process {}", record.pid);
     enter_folders(record, places, remote)?;
-    remote.must(libc::SYS_umask, [record.umask.into(), 0, 0, 0, 0, 0]).context(name)?;
-    remote.must(libc::SYS_personality, [record.personality.into(), 0, 0, 0, 0, 0]).context(name)?;
+    remote
+        .must(libc::SYS_umask, [record.umask.into(), 0, 0, 0, 0, 0])
+        .context(name)?;
+    remote
+        .must(libc::SYS_personality, [record.personality.into(), 0, 0, 0, 0, 0])
+        .context(name)?;
     tell_attributes(record, remote).context(name)?;
     write_or_warn(pid, "oom_score_adj", record.oom_score_adj.to_string(), warnings);
     if record.coredump_filter != 0 {
-        write_or_warn(pid, "coredump_filter", format!("{:#x}", record.coredump_filter), warnings);
+        write_or_warn(
+            pid,
+            "coredump_filter",
+            format!("{:#x}", record.coredump_filter),
+            warnings,
+        );
     }
     Ok(())
 }
 
 fn enter_folders(record: &ProcessV1, places: &Places, remote: &mut Remote<'_>) -> Result<()> {
-    let Some(folders) = &record.folders else { return Ok(()) };
+    let Some(folders) = &record.folders else {
+        return Ok(());
+    };
     let folder = places.path(&folders.cwd);
     let mut path = folder.as_os_str().as_bytes().to_vec();
     path.push(0);
     let name = || format!("cannot enter {}", folder.display());
     let address = remote.put(0, &path).context(name)?;
-    remote.must(libc::SYS_chdir, [address, 0, 0, 0, 0, 0]).context(name).map(drop)
+    remote
+        .must(libc::SYS_chdir, [address, 0, 0, 0, 0, 0])
+        .context(name)
+        .map(drop)
 }
 
 fn tell_attributes(record: &ProcessV1, remote: &mut Remote<'_>) -> io::Result<()> {
-    let mut tell = |option: u64, value: u64| remote.must(libc::SYS_prctl, [option, value, 0, 0, 0, 0]).map(drop);
+    let mut tell = |option: u64, value: u64| {
+        remote
+            .must(libc::SYS_prctl, [option, value, 0, 0, 0, 0])
+            .map(drop)
+    };
     if record.child_subreaper {
         tell(PR_SET_CHILD_SUBREAPER, 1)?;
     }
@@ -122,7 +139,9 @@ fn tell_attributes(record: &ProcessV1, remote: &mut Remote<'_>) -> io::Result<()
 fn write_or_warn(pid: Pid, file: &str, value: String, warnings: &mut Vec<String>) {
     let path = format!("/proc/{pid}/{file}");
     let now = fs::read_to_string(&path).unwrap_or_default();
-    if now.trim() != value && let Err(e) = fs::write(&path, &value) {
+    if now.trim() != value
+        && let Err(e) = fs::write(&path, &value)
+    {
         warnings.push(format!("{file} of a process cannot be set to {value} here ({e})"));
     }
 }
@@ -131,7 +150,10 @@ fn write_or_warn(pid: Pid, file: &str, value: String, warnings: &mut Vec<String>
 pub(crate) fn rebuild_last(record: &ProcessV1, remote: &mut Remote<'_>) -> Result<()> {
     let name = || format!("cannot rebuild process {}", record.pid);
     let mut tell = |option: u64, value: u64| {
-        remote.must(libc::SYS_prctl, [option, value, 0, 0, 0, 0]).map(drop).context(name)
+        remote
+            .must(libc::SYS_prctl, [option, value, 0, 0, 0, 0])
+            .map(drop)
+            .context(name)
     };
     if record.memory_deny_write_execute != 0 {
         tell(PR_SET_MDWE, record.memory_deny_write_execute.into())?;

@@ -6,15 +6,16 @@ use rethaw_image::record::SchedulingV1;
 use rethaw_sys::proc::Tid;
 use rethaw_sys::remote::Remote;
 use rethaw_sys::task::{self, SchedulingAttributes};
-use std::fs;
+use std::io;
 
 const PR_SET_TIMERSLACK: u64 = 29;
+const PR_GET_TIMERSLACK: u64 = 30;
 
+/// All but the timer slack, which only the thread itself is told.
 pub(crate) fn collect(tid: Tid) -> Result<SchedulingV1> {
     let name = || format!("cannot ask for the scheduling of thread {tid}");
     let attributes = task::scheduling(tid).context(name)?;
     let affinity = task::affinity(tid).context(name)?;
-    let slack = fs::read_to_string(format!("/proc/{tid}/timerslack_ns")).unwrap_or_default();
     Ok(SchedulingV1 {
         policy: attributes.policy,
         nice: attributes.nice,
@@ -22,7 +23,7 @@ pub(crate) fn collect(tid: Tid) -> Result<SchedulingV1> {
         all_cpus: count(&affinity) >= cpus_online(),
         affinity,
         io_priority: task::io_priority(tid).context(name)?,
-        timer_slack_ns: slack.trim().parse().unwrap_or(0),
+        timer_slack_ns: 0,
         flags: attributes.flags,
     })
 }
@@ -35,8 +36,18 @@ fn cpus_online() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
 }
 
+/// Asks the thread for its timer slack in nanoseconds (PR_GET_TIMERSLACK).
+pub(crate) fn ask_timer_slack(remote: &mut Remote<'_>) -> io::Result<u64> {
+    remote.must(libc::SYS_prctl, [PR_GET_TIMERSLACK, 0, 0, 0, 0, 0])
+}
+
 /// Sets what is allowed here. What is not is told: the computation itself goes on all the same.
-pub(crate) fn rebuild(tid: Tid, record: &SchedulingV1, remote: &mut Remote<'_>, warnings: &mut Vec<String>) -> Result<()> {
+pub(crate) fn rebuild(
+    tid: Tid,
+    record: &SchedulingV1,
+    remote: &mut Remote<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
     let attributes = SchedulingAttributes {
         policy: record.policy,
         nice: record.nice,
@@ -46,10 +57,18 @@ pub(crate) fn rebuild(tid: Tid, record: &SchedulingV1, remote: &mut Remote<'_>, 
     };
     let same = task::scheduling(tid).is_ok_and(|now| {
         (now.policy, now.nice, now.priority, now.flags)
-            == (attributes.policy, attributes.nice, attributes.priority, attributes.flags)
+            == (
+                attributes.policy,
+                attributes.nice,
+                attributes.priority,
+                attributes.flags,
+            )
     });
     if !same && let Err(e) = task::set_scheduling(tid, &attributes) {
-        warnings.push(format!("a thread keeps the default scheduling instead of policy {} nice {} ({e})", record.policy, record.nice));
+        warnings.push(format!(
+            "a thread keeps the default scheduling instead of policy {} nice {} ({e})",
+            record.policy, record.nice
+        ));
     }
     if !record.all_cpus {
         rebuild_affinity(tid, &record.affinity, warnings);
@@ -59,7 +78,9 @@ pub(crate) fn rebuild(tid: Tid, record: &SchedulingV1, remote: &mut Remote<'_>, 
     }
     if record.timer_slack_ns != 0 {
         let arguments = [PR_SET_TIMERSLACK, record.timer_slack_ns, 0, 0, 0, 0];
-        remote.must(libc::SYS_prctl, arguments).context(|| "cannot set a timer slack".to_owned())?;
+        remote
+            .must(libc::SYS_prctl, arguments)
+            .context(|| "cannot set a timer slack".to_owned())?;
     }
     Ok(())
 }

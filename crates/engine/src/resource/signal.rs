@@ -1,27 +1,30 @@
 //! Signals: actions and pending signals. Masks and alternate stacks belong to threads.
 
+use super::timer;
 use crate::Result;
 use crate::error::Context;
 use rethaw_image::record::{ProcessV1, SignalActionV1, ThreadV1};
-use rethaw_sys::proc::Status;
 use rethaw_sys::remote::Remote;
 use std::io;
 
 const SIGNALS: u64 = 64;
 const SIGACTION_SIZE: usize = 32;
 
-/// Asks for the actions of all signals that are ignored or caught, and of SIGCHLD, whose flags matter even
-/// with the default action (SA_NOCLDWAIT).
-pub(crate) fn collect(remote: &mut Remote<'_>, status: &Status) -> io::Result<Vec<SignalActionV1>> {
-    let interesting = status.signals.ignored | status.signals.caught | 1 << (libc::SIGCHLD - 1);
+/// Asks for the actions of all signals: flags are kept, and given back by sigaction(2), even with the default
+/// action.
+pub(crate) fn collect(remote: &mut Remote<'_>) -> io::Result<Vec<SignalActionV1>> {
     let out = remote.put(0, &[0; SIGACTION_SIZE])?;
     let mut actions = vec![SignalActionV1::default(); SIGNALS as usize];
-    for signal in (1..=SIGNALS).filter(|signal| interesting & 1 << (signal - 1) != 0) {
+    for signal in 1..=SIGNALS {
         remote.must(libc::SYS_rt_sigaction, [signal, 0, out, 8, 0, 0])?;
         let bytes: [u8; SIGACTION_SIZE] = remote.get(0)?;
         let word = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().unwrap_or_default());
-        actions[signal as usize - 1] =
-            SignalActionV1 { handler: word(0), flags: word(8), restorer: word(16), mask: word(24) };
+        actions[signal as usize - 1] = SignalActionV1 {
+            handler: word(0),
+            flags: word(8),
+            restorer: word(16),
+            mask: word(24),
+        };
     }
     Ok(actions)
 }
@@ -31,7 +34,8 @@ pub(crate) fn rebuild(remote: &mut Remote<'_>, record: &ProcessV1) -> Result<()>
     for (signal, action) in (1_u64..).zip(&record.actions) {
         let settable = ![libc::SIGKILL as u64, libc::SIGSTOP as u64].contains(&signal);
         if *action != SignalActionV1::default() && settable {
-            set_action(remote, signal, action).context(|| format!("cannot set the action of signal {signal}"))?;
+            set_action(remote, signal, action)
+                .context(|| format!("cannot set the action of signal {signal}"))?;
         }
     }
     Ok(())
@@ -52,33 +56,52 @@ fn set_action(remote: &mut Remote<'_>, signal: u64, action: &SignalActionV1) -> 
         bytes.extend_from_slice(&word.to_ne_bytes());
     }
     let address = remote.put(0, &bytes)?;
-    remote.must(libc::SYS_rt_sigaction, [signal, address, 0, 8, 0, 0]).map(drop)
+    remote
+        .must(libc::SYS_rt_sigaction, [signal, address, 0, 8, 0, 0])
+        .map(drop)
 }
 
 /// Queues signals that were pending for the process. Only the process itself may queue any siginfo
 /// (rt_sigqueueinfo(2)); all signals are blocked meanwhile.
 pub(crate) fn queue_process_signals(remote: &mut Remote<'_>, record: &ProcessV1) -> io::Result<()> {
-    for info in &record.pending {
+    for info in record
+        .pending
+        .iter()
+        .filter(|info| !timer::sends_again(info, &record.posix_timers))
+    {
         let address = remote.put(0, info)?;
-        remote.must(libc::SYS_rt_sigqueueinfo, [record.pid as u64, number(info), address, 0, 0, 0])?;
+        remote.must(
+            libc::SYS_rt_sigqueueinfo,
+            [record.pid as u64, number(info), address, 0, 0, 0],
+        )?;
     }
     Ok(())
 }
 
 /// As [`queue_process_signals`], for one thread.
-pub(crate) fn queue_thread_signals(remote: &mut Remote<'_>, record: &ThreadV1) -> io::Result<()> {
-    if record.pending.is_empty() {
-        return Ok(());
-    }
-    let process = remote.must(libc::SYS_getpid, [0; 6])?;
-    for info in &record.pending {
+pub(crate) fn queue_thread_signals(
+    remote: &mut Remote<'_>,
+    process: &ProcessV1,
+    record: &ThreadV1,
+) -> io::Result<()> {
+    for info in record
+        .pending
+        .iter()
+        .filter(|info| !timer::sends_again(info, &process.posix_timers))
+    {
         let address = remote.put(0, info)?;
-        remote.must(libc::SYS_rt_tgsigqueueinfo, [process, record.tid as u64, number(info), address, 0, 0])?;
+        remote.must(
+            libc::SYS_rt_tgsigqueueinfo,
+            [process.pid as u64, record.tid as u64, number(info), address, 0, 0],
+        )?;
     }
     Ok(())
 }
 
 /// si_signo, the first field of siginfo.
 fn number(info: &[u8]) -> u64 {
-    info.get(..4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes).into()
+    info.get(..4)
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, u32::from_ne_bytes)
+        .into()
 }

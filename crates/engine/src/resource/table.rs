@@ -30,10 +30,19 @@ pub(crate) struct Table<'a> {
 impl<'a> Table<'a> {
     /// Makes the pipes and sockets with their contents; descriptions are made when the first process needs them.
     pub fn new(plan: &'a Plan, init: &Init) -> Result<Table<'a>> {
-        let pipes = plan.pipes.iter().map(|(number, record)| Ok((*number, pipe::rebuild(record)?)));
+        let pipes = plan
+            .pipes
+            .iter()
+            .map(|(number, record)| Ok((*number, pipe::rebuild(record)?)));
         let pipes = pipes.collect::<Result<_>>()?;
         let sockets = socket::rebuild(&plan.descriptions, &plan.places)?;
-        Ok(Table { plan, passage: Passage::new(init)?, made: BTreeMap::new(), pipes, sockets })
+        Ok(Table {
+            plan,
+            passage: Passage::new(init)?,
+            made: BTreeMap::new(),
+            pipes,
+            sockets,
+        })
     }
 
     /// Rebuilds one table.
@@ -51,11 +60,17 @@ impl<'a> Table<'a> {
         for descriptor in &descriptors {
             let fd = self.description(descriptor.description, objects, warnings)?;
             let arrived = passage.pass(stub, fd.as_fd())?;
-            place(stub, arrived, descriptor)
-                .context(|| format!("cannot rebuild descriptor {} of process {}", descriptor.fd, record.pid))?;
+            place(stub, arrived, descriptor).context(|| {
+                format!(
+                    "cannot rebuild descriptor {} of process {}",
+                    descriptor.fd, record.pid
+                )
+            })?;
         }
         let close = [passage.inside() as u64, 0, 0, 0, 0, 0];
-        stub.remote()?.must(libc::SYS_close, close).context(|| "cannot close a socket".to_owned())?;
+        stub.remote()?
+            .must(libc::SYS_close, close)
+            .context(|| "cannot close a socket".to_owned())?;
         Ok(())
     }
 
@@ -71,10 +86,17 @@ impl<'a> Table<'a> {
         let mut remote = stub.remote()?;
         let inside = self.passage.inside() as u64;
         let moved = remote
-            .must(libc::SYS_fcntl, [inside, libc::F_DUPFD_CLOEXEC as u64, above, 0, 0, 0])
+            .must(
+                libc::SYS_fcntl,
+                [inside, libc::F_DUPFD_CLOEXEC as u64, above, 0, 0, 0],
+            )
             .context(|| format!("cannot use descriptor {above} (see `ulimit -n`)"))?;
-        remote.must(libc::SYS_close_range, [0, moved - 1, 0, 0, 0, 0]).context(name)?;
-        remote.must(libc::SYS_close_range, [moved + 1, u32::MAX.into(), 0, 0, 0, 0]).context(name)?;
+        remote
+            .must(libc::SYS_close_range, [0, moved - 1, 0, 0, 0, 0])
+            .context(name)?;
+        remote
+            .must(libc::SYS_close_range, [moved + 1, u32::MAX.into(), 0, 0, 0, 0])
+            .context(name)?;
         self.passage.at(moved as i32)
     }
 
@@ -84,17 +106,30 @@ impl<'a> Table<'a> {
         objects: &RebuiltObjects,
         warnings: &mut Vec<String>,
     ) -> Result<&OwnedFd> {
-        let record = self.plan.descriptions.get(&number).ok_or_else(|| damaged("a descriptor of nothing"))?;
+        let record = self
+            .plan
+            .descriptions
+            .get(&number)
+            .ok_or_else(|| damaged("a descriptor of nothing"))?;
         if !self.made.contains_key(&number) {
             let fd = self.make(record, objects, warnings)?;
             file::lock(&fd, record, warnings);
             self.made.insert(number, fd);
         }
-        self.made.get(&number).ok_or_else(|| damaged("a descriptor of nothing"))
+        self.made
+            .get(&number)
+            .ok_or_else(|| damaged("a descriptor of nothing"))
     }
 
-    fn make(&mut self, record: &DescriptionV1, objects: &RebuiltObjects, warnings: &mut Vec<String>) -> Result<OwnedFd> {
-        let Some(kind) = &record.kind else { return Err(damaged("a descriptor of unknown kind")) };
+    fn make(
+        &mut self,
+        record: &DescriptionV1,
+        objects: &RebuiltObjects,
+        warnings: &mut Vec<String>,
+    ) -> Result<OwnedFd> {
+        let Some(kind) = &record.kind else {
+            return Err(damaged("a descriptor of unknown kind"));
+        };
         let fd = match kind {
             DescriptionKind::Launcher(slot) => return launcher(*slot as i32, warnings),
             DescriptionKind::Terminal(_) => return terminal(record, warnings),
@@ -102,16 +137,20 @@ impl<'a> Table<'a> {
             DescriptionKind::Device(path) => return file::open_device(record, path),
             DescriptionKind::Object(of) => return objects.open(record, of),
             DescriptionKind::Pipe(end) => {
-                let ends = self.pipes.get(&end.pipe).ok_or_else(|| damaged("a pipe that is missing"))?;
+                let ends = self
+                    .pipes
+                    .get(&end.pipe)
+                    .ok_or_else(|| damaged("a pipe that is missing"))?;
                 return pipe::open_end(record, ends);
             }
             DescriptionKind::EventFd(event) => event::rebuild_eventfd(event)?,
             DescriptionKind::TimerFd(timer) => event::rebuild_timerfd(timer)?,
             DescriptionKind::SignalFd(mask) => event::rebuild_signalfd(*mask)?,
             DescriptionKind::Epoll(_) => epoll::make()?,
-            DescriptionKind::SocketPair(_) | DescriptionKind::Socket(_) => {
-                self.sockets.remove(&record.id).ok_or_else(|| damaged("a socket that is missing"))?
-            }
+            DescriptionKind::SocketPair(_) | DescriptionKind::Socket(_) => self
+                .sockets
+                .remove(&record.id)
+                .ok_or_else(|| damaged("a socket that is missing"))?,
             DescriptionKind::PidFd(_) => {
                 return Err(damaged("a descriptor of a kind that this version does not know"));
             }
@@ -125,7 +164,9 @@ impl<'a> Table<'a> {
         let mut done = Vec::new();
         for (stub, process) in stubs.iter_mut().zip(&self.plan.processes) {
             for descriptor in &process.descriptors {
-                let Some(record) = self.plan.descriptions.get(&descriptor.description) else { continue };
+                let Some(record) = self.plan.descriptions.get(&descriptor.description) else {
+                    continue;
+                };
                 let first = !done.contains(&record.id);
                 if let (true, Some(DescriptionKind::Epoll(watched))) = (first, &record.kind) {
                     epoll::rebuild(&mut stub.remote()?, descriptor, watched, &process.descriptors)?;
@@ -145,11 +186,18 @@ fn place(stub: &mut Stub, arrived: u64, descriptor: &DescriptorV1) -> io::Result
     let mut remote = stub.remote().map_err(io::Error::other)?;
     let target = descriptor.fd as u64;
     if arrived != target {
-        let flags = if descriptor.close_on_exec { libc::O_CLOEXEC as u64 } else { 0 };
+        let flags = if descriptor.close_on_exec {
+            libc::O_CLOEXEC as u64
+        } else {
+            0
+        };
         remote.must(libc::SYS_dup3, [arrived, target, flags, 0, 0, 0])?;
         remote.must(libc::SYS_close, [arrived, 0, 0, 0, 0, 0])?;
     } else if descriptor.close_on_exec {
-        remote.must(libc::SYS_fcntl, [target, libc::F_SETFD as u64, libc::FD_CLOEXEC as u64, 0, 0, 0])?;
+        remote.must(
+            libc::SYS_fcntl,
+            [target, libc::F_SETFD as u64, libc::FD_CLOEXEC as u64, 0, 0, 0],
+        )?;
     }
     Ok(())
 }
@@ -162,13 +210,19 @@ fn launcher(slot: i32, warnings: &mut Vec<String>) -> Result<OwnedFd> {
         return Ok(own);
     }
     if slot > 2 {
-        warnings.push(format!("the program's first launcher had passed on a descriptor {slot}; here it is /dev/null"));
+        warnings.push(format!(
+            "the program's first launcher had passed on a descriptor {slot}; here it is /dev/null"
+        ));
     }
     null().context(|| "cannot open /dev/null".to_owned())
 }
 
 fn null() -> rustix::io::Result<OwnedFd> {
-    rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
+    rustix::fs::open(
+        "/dev/null",
+        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )
 }
 
 /// A terminal that the program had of its own (a program that was attached to): the launcher's, if that has

@@ -6,7 +6,7 @@ use crate::checkpoint::freeze::FrozenThread;
 use crate::error::{Context, Error};
 use crate::foothold::thread_name;
 use crate::tree::InterruptedBefore;
-use rethaw_image::record::{RseqV1, ThreadV1};
+use rethaw_image::record::{InterruptedCallV1, ProcessV1, RseqV1, ThreadV1};
 use rethaw_sys::arch::{ExtendedState, Interrupted, Registers};
 use rethaw_sys::memory;
 use rethaw_sys::proc::{self, Pid, Tid};
@@ -14,9 +14,17 @@ use rethaw_sys::ptrace::Stopped;
 use rethaw_sys::remote::{Foothold, Remote};
 use rethaw_sys::task;
 
+/// How a thread goes on after a restart.
+#[derive(Debug, Clone)]
+pub(crate) struct GoingOn {
+    pub registers: Registers,
+    /// The timed call that it goes on with.
+    sleep: Option<InterruptedCallV1>,
+}
+
 /// Brings a thread that was just stopped into a state from which remote calls can start, and gives the
 /// registers with which it goes on after a restart.
-pub(crate) fn settle(pid: Pid, thread: &mut FrozenThread) -> Result<Registers> {
+pub(crate) fn settle(pid: Pid, thread: &mut FrozenThread) -> Result<GoingOn> {
     let tid = thread.stopped.tid();
     let name = || format!("cannot read the registers of {}", thread_name(pid, tid));
     let mut registers = thread.stopped.registers().context(name)?;
@@ -41,8 +49,15 @@ pub(crate) fn settle(pid: Pid, thread: &mut FrozenThread) -> Result<Registers> {
 /// to be done before a remote call: the kernel would then take the sequence for left.
 fn abort_critical_section(pid: Pid, stopped: &Stopped, registers: &mut Registers) -> Result<()> {
     const RSEQ_CS_OFFSET: u64 = 8;
-    let name = || format!("cannot read the restartable sequence of {}", thread_name(pid, stopped.tid()));
-    let Some((address, ..)) = stopped.rseq().context(name)? else { return Ok(()) };
+    let name = || {
+        format!(
+            "cannot read the restartable sequence of {}",
+            thread_name(pid, stopped.tid())
+        )
+    };
+    let Some((address, ..)) = stopped.rseq().context(name)? else {
+        return Ok(());
+    };
     let mut pointer = [0; 8];
     memory::read(pid, address + RSEQ_CS_OFFSET, &mut pointer).context(name)?;
     let pointer = u64::from_ne_bytes(pointer);
@@ -63,7 +78,9 @@ fn abort_critical_section(pid: Pid, stopped: &Stopped, registers: &mut Registers
 /// epoll_wait and sigtimedwait return EINTR after a stop. If no signal is there to explain it, the call is made
 /// again instead.
 fn hide_spurious_eintr(pid: Pid, stopped: &Stopped, registers: &mut Registers) -> std::io::Result<()> {
-    let Interrupted::SpuriousEintr(number) = registers.interrupted() else { return Ok(()) };
+    let Interrupted::SpuriousEintr(number) = registers.interrupted() else {
+        return Ok(());
+    };
     let status = proc::Status::read((pid, stopped.tid())).map_err(std::io::Error::other)?;
     let deliverable = (status.signals.pending | status.signals.shared_pending) & !stopped.blocked()?;
     if deliverable == 0 {
@@ -72,44 +89,112 @@ fn hide_spurious_eintr(pid: Pid, stopped: &Stopped, registers: &mut Registers) -
     Ok(())
 }
 
-/// Registers with which the thread goes on after a restart, when the kernel knows nothing of the interrupted
-/// call any more.
-fn going_on(pid: Pid, registers: &Registers, first: Option<InterruptedBefore>) -> Registers {
-    let mut going_on = *registers;
+/// How the thread goes on after a restart, when the kernel knows nothing of the interrupted call any more.
+fn going_on(pid: Pid, registers: &Registers, first: Option<InterruptedBefore>) -> GoingOn {
+    let mut going_on = GoingOn {
+        registers: *registers,
+        sleep: None,
+    };
+    let again = &mut going_on.registers;
     match (registers.interrupted(), first) {
-        (Interrupted::No, _) => going_on.leave_call(),
-        (Interrupted::Again(number), _) => going_on.call_again(number),
-        (Interrupted::RestartBlock(_), Some(first)) => {
-            going_on.call_again(first.number);
-            use_remaining_time(pid, &mut going_on, first.number as i64);
-        }
+        (Interrupted::No, _) => again.leave_call(),
+        (Interrupted::Again(number), _) => again.call_again(number),
+        (Interrupted::RestartBlock(_), Some(first)) => match remaining_ns(pid, registers, first) {
+            Some(remaining_ns) => {
+                again.sleeps_in(first.number);
+                going_on.sleep = Some(InterruptedCallV1 {
+                    number: first.number,
+                    remaining_ns,
+                });
+            }
+            // An absolute time, or one that could not be found out: then the whole time again, never less.
+            None => again.call_again(first.number),
+        },
         // Either EINTR has an explanation, or the call was interrupted before this agent watched, and the
         // kernel does not tell which call it was.
-        (Interrupted::RestartBlock(_) | Interrupted::SpuriousEintr(_), _) => going_on.call_returns_eintr(),
+        (Interrupted::RestartBlock(_) | Interrupted::SpuriousEintr(_), _) => again.call_returns_eintr(),
     }
     going_on
 }
 
-/// Sleeps go on with what is left, which the kernel has written to the caller's second argument when it was
-/// interrupted (nanosleep(2)). Where the caller gave none, the whole time is slept again: never less.
-fn use_remaining_time(pid: Pid, registers: &mut Registers, number: i64) {
-    let (request, remaining) = match number {
-        libc::SYS_nanosleep => (0, 1),
-        libc::SYS_clock_nanosleep => (2, 3),
-        _ => return,
+/// What is left of a timed call: for a sleep whose caller wants to know, the kernel has written it to the
+/// caller's memory when it was interrupted (nanosleep(2)); else from when it was seen to fall asleep.
+fn remaining_ns(pid: Pid, registers: &Registers, first: InterruptedBefore) -> Option<u64> {
+    let told = match first.number as i64 {
+        libc::SYS_nanosleep => registers.arguments()[1],
+        libc::SYS_clock_nanosleep => registers.arguments()[3],
+        _ => 0,
     };
-    let remaining = registers.arguments()[remaining];
     let mut time = [0; 16];
-    if remaining != 0 && memory::read(pid, remaining, &mut time).is_ok() {
-        registers.set_argument(request, remaining);
+    if told != 0 && memory::read(pid, told, &mut time).is_ok() {
+        let word = |at: usize| u64::from_ne_bytes(time[at..at + 8].try_into().unwrap_or_default());
+        return word(0).checked_mul(NANOSECONDS)?.checked_add(word(8));
     }
+    let left = first.deadline? - task::clock_ns(libc::CLOCK_MONOTONIC);
+    Some(u64::try_from(left).unwrap_or(0))
+}
+
+const NANOSECONDS: u64 = 1_000_000_000;
+
+/// Lets a rebuilt thread fall asleep again for what was left, and interrupts it: the kernel has its restart
+/// block again, and the thread goes on like one that was only stopped. Gives its registers.
+pub(crate) fn sleep_again(remote: &mut Remote<'_>, record: &ThreadV1) -> Result<Option<Registers>> {
+    let Some(sleep) = &record.interrupted else {
+        return Ok(None);
+    };
+    let name = || format!("cannot let thread {} go on sleeping", record.tid);
+    let mut registers = registers_of(record)?;
+    let [a, b, c, d, ..] = registers.arguments();
+    let time = [sleep.remaining_ns / NANOSECONDS, sleep.remaining_ns % NANOSECONDS];
+    let bytes: Vec<u8> = time.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let time = remote.put(0, &bytes).context(name)?;
+    let arguments = match sleep.number as i64 {
+        // Where the caller wants to be told what is left, it stays so.
+        libc::SYS_nanosleep => [time, b, 0, 0, 0, 0],
+        libc::SYS_clock_nanosleep => [a, b, time, d, 0, 0],
+        libc::SYS_poll => [a, b, sleep.remaining_ns.div_ceil(1_000_000), 0, 0, 0],
+        libc::SYS_futex => [a, b, c, time, 0, 0],
+        _ => return Err(crate::restart::damaged("an interrupted call that has no time")),
+    };
+    let result = remote
+        .call_interrupted(sleep.number as i64, arguments)
+        .context(name)?;
+    registers.call_returns(result);
+    if registers.restarts(sleep.number) {
+        registers.sleeps_in(sleep.number);
+    }
+    Ok(Some(registers))
+}
+
+/// What the next checkpoint has to know of a thread that sleeps again.
+pub(crate) fn interrupted_before(registers: &Registers, record: &ThreadV1) -> Option<InterruptedBefore> {
+    let Interrupted::RestartBlock(number) = registers.interrupted() else {
+        return None;
+    };
+    let remaining = i64::try_from(record.interrupted?.remaining_ns).ok()?;
+    let deadline = task::clock_ns(libc::CLOCK_MONOTONIC).checked_add(remaining);
+    Some(InterruptedBefore {
+        number,
+        ip: registers.ip(),
+        deadline,
+    })
+}
+
+fn registers_of(record: &ThreadV1) -> Result<Registers> {
+    Registers::from_bytes(&record.registers).ok_or_else(|| Error::CannotRestart {
+        what: format!(
+            "the registers of thread {} in the image have a wrong size",
+            record.tid
+        ),
+        remedy: "take an older checkpoint".to_owned(),
+    })
 }
 
 /// Collects one settled thread. `process` makes further calls in the same remote session.
 pub(crate) fn collect(
     pid: Pid,
     thread: &mut FrozenThread,
-    going_on: &Registers,
+    going_on: &GoingOn,
     foothold: &Foothold,
     process: impl FnOnce(&mut Remote<'_>) -> Result<()>,
 ) -> Result<ThreadV1> {
@@ -120,18 +205,22 @@ pub(crate) fn collect(
     let (robust_list, robust_list_len) = task::robust_list(tid).context(name)?;
     let mut record = ThreadV1 {
         tid: status.ns_pids.last().copied().unwrap_or(tid.0),
-        registers: going_on.to_bytes(),
+        registers: going_on.registers.to_bytes(),
+        interrupted: going_on.sleep,
         xstate: stopped.extended_state().context(name)?.0,
         blocked: stopped.blocked().context(name)?,
         pending: stopped.pending(false).context(name)?,
         robust_list,
         robust_list_len,
-        rseq: stopped.rseq().context(name)?.map(|(address, size, signature, flags)| RseqV1 {
-            address,
-            size,
-            signature,
-            flags,
-        }),
+        rseq: stopped
+            .rseq()
+            .context(name)?
+            .map(|(address, size, signature, flags)| RseqV1 {
+                address,
+                size,
+                signature,
+                flags,
+            }),
         comm: status.name.clone(),
         scheduling: Some(scheduling::collect(tid)?),
         no_new_privs: status.no_new_privs,
@@ -156,14 +245,24 @@ fn ask_thread(remote: &mut Remote<'_>, record: &mut ThreadV1) -> std::io::Result
     record.tid_address = u64::from_ne_bytes(remote.get(0)?);
     remote.must(libc::SYS_prctl, [PR_GET_PDEATHSIG, out, 0, 0, 0, 0])?;
     record.parent_death_signal = i32::from_ne_bytes(remote.get(0)?);
+    let slack = scheduling::ask_timer_slack(remote)?;
+    if let Some(attributes) = &mut record.scheduling {
+        attributes.timer_slack_ns = slack;
+    }
     Ok(())
 }
 
 /// Gives a new thread everything but its registers and its mask. `pid` as seen from here.
-pub(crate) fn rebuild(remote: &mut Remote<'_>, tid: Tid, record: &ThreadV1, warnings: &mut Vec<String>) -> Result<()> {
+pub(crate) fn rebuild(
+    remote: &mut Remote<'_>,
+    tid: Tid,
+    process: &ProcessV1,
+    record: &ThreadV1,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
     let name = || format!("cannot rebuild thread {}", record.tid);
     tell_thread(remote, record).context(name)?;
-    super::signal::queue_thread_signals(remote, record).context(name)?;
+    super::signal::queue_thread_signals(remote, process, record).context(name)?;
     if let Some(attributes) = &record.scheduling {
         scheduling::rebuild(tid, attributes, remote, warnings)?;
     }
@@ -177,7 +276,14 @@ fn tell_thread(remote: &mut Remote<'_>, record: &ThreadV1) -> std::io::Result<()
         remote.must(libc::SYS_set_robust_list, arguments)?;
     }
     if let Some(rseq) = &record.rseq {
-        let arguments = [rseq.address, rseq.size.into(), rseq.flags.into(), rseq.signature.into(), 0, 0];
+        let arguments = [
+            rseq.address,
+            rseq.size.into(),
+            rseq.flags.into(),
+            rseq.signature.into(),
+            0,
+            0,
+        ];
         remote.must(libc::SYS_rseq, arguments)?;
     }
     let mut name = record.comm.clone();
@@ -203,13 +309,12 @@ fn settable_stack(stack: &[u8]) -> Option<[u8; 24]> {
 }
 
 /// The very last step of a thread: registers, extended state and mask of the program.
-pub(crate) fn hand_over(stopped: &mut Stopped, record: &ThreadV1) -> Result<()> {
+pub(crate) fn hand_over(stopped: &mut Stopped, record: &ThreadV1, asleep: Option<Registers>) -> Result<()> {
     let name = || format!("cannot set the registers of thread {}", record.tid);
-    let registers = Registers::from_bytes(&record.registers).ok_or_else(|| Error::CannotRestart {
-        what: format!("the registers of thread {} in the image have a wrong size", record.tid),
-        remedy: "take an older checkpoint".to_owned(),
-    })?;
-    stopped.set_extended_state(&ExtendedState(record.xstate.clone())).context(name)?;
+    let registers = asleep.map_or_else(|| registers_of(record), Ok)?;
+    stopped
+        .set_extended_state(&ExtendedState(record.xstate.clone()))
+        .context(name)?;
     stopped.set_blocked(record.blocked).context(name)?;
     stopped.set_registers(&registers).context(name)
 }
@@ -222,6 +327,9 @@ pub(crate) trait ContextProc<T> {
 
 impl<T> ContextProc<T> for proc::Result<T> {
     fn context_proc(self) -> Result<T> {
-        self.map_err(|e| Error::Os { operation: "cannot read the state of a process".to_owned(), source: std::io::Error::other(e) })
+        self.map_err(|e| Error::Os {
+            operation: "cannot read the state of a process".to_owned(),
+            source: std::io::Error::other(e),
+        })
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::Result;
 use crate::error::Context;
-use rethaw_image::record::{IntervalTimerV1, PosixTimerV1};
-use rethaw_sys::proc::{self, Timers};
+use rethaw_image::record::{IntervalTimerV1, PosixTimerV1, ProcessV1};
+use rethaw_sys::proc::{self, Pid, Tid, Timers};
 use rethaw_sys::remote::Remote;
 use std::collections::BTreeSet;
 use std::io;
@@ -35,7 +35,11 @@ fn bytes(words: [u64; 4]) -> Vec<u8> {
 }
 
 /// POSIX timers: their identity from /proc/PID/timers (Linux 3.10), the time left from inside.
-pub(crate) fn collect_posix(remote: &mut Remote<'_>, timers: &Timers) -> io::Result<Vec<PosixTimerV1>> {
+pub(crate) fn collect_posix(
+    pid: Pid,
+    remote: &mut Remote<'_>,
+    timers: &Timers,
+) -> io::Result<Vec<PosixTimerV1>> {
     let out = remote.put(0, &[0; 32])?;
     let mut records = Vec::new();
     for timer in &timers.timers {
@@ -43,7 +47,7 @@ pub(crate) fn collect_posix(remote: &mut Remote<'_>, timers: &Timers) -> io::Res
         let words = words(remote.get::<32>(0)?);
         let (notify, thread) = match timer.notify {
             proc::Notify::None => (libc::SIGEV_NONE, 0),
-            _ if timer.to_thread => (libc::SIGEV_THREAD_ID, timer.target),
+            _ if timer.to_thread => (libc::SIGEV_THREAD_ID, number_inside(pid, timer.target)),
             _ => (libc::SIGEV_SIGNAL, 0),
         };
         records.push(PosixTimerV1 {
@@ -60,6 +64,31 @@ pub(crate) fn collect_posix(remote: &mut Remote<'_>, timers: &Timers) -> io::Res
     Ok(records)
 }
 
+/// /proc shows the thread's number as the reader sees it; the timer has to be made with the program's own.
+fn number_inside(pid: Pid, tid: i32) -> i32 {
+    let status = proc::Status::read((pid, Tid(tid)));
+    status
+        .ok()
+        .and_then(|status| status.ns_pids.last().copied())
+        .unwrap_or(tid)
+}
+
+/// Whether a pending signal (raw siginfo) comes from a periodic timer. It is not queued again as it was: the
+/// timer sends it anew at once, so that it stays one signal that counts its overruns (timer_getoverrun(2)).
+pub(crate) fn sends_again(info: &[u8], timers: &[PosixTimerV1]) -> bool {
+    const SI_TIMER: i32 = -2;
+    let word = |at: usize| {
+        info.get(at..at + 4)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, i32::from_ne_bytes)
+    };
+    // siginfo: signo, errno, code, padding, then the timer's id.
+    word(8) == SI_TIMER
+        && timers
+            .iter()
+            .any(|timer| timer.id == word(16) && timer.interval_ns > 0)
+}
+
 /// Makes the timers under their old ids, disarmed.
 pub(crate) fn rebuild_posix(remote: &mut Remote<'_>, records: &[PosixTimerV1]) -> Result<()> {
     if records.is_empty() {
@@ -69,7 +98,9 @@ pub(crate) fn rebuild_posix(remote: &mut Remote<'_>, records: &[PosixTimerV1]) -
     const PR_TIMER_CREATE_RESTORE_IDS: u64 = 77;
     let context = || "cannot rebuild a POSIX timer".to_owned();
     let prctl = |remote: &mut Remote<'_>, on: u64| {
-        remote.call(libc::SYS_prctl, [PR_TIMER_CREATE_RESTORE_IDS, on, 0, 0, 0, 0]).context(context)
+        remote
+            .call(libc::SYS_prctl, [PR_TIMER_CREATE_RESTORE_IDS, on, 0, 0, 0, 0])
+            .context(context)
     };
     let chosen = prctl(remote, 1)?.is_ok();
     let wanted: BTreeSet<i32> = records.iter().map(|r| r.id).collect();
@@ -82,13 +113,19 @@ pub(crate) fn rebuild_posix(remote: &mut Remote<'_>, records: &[PosixTimerV1]) -
             }
             // Older kernels count up: make and drop timers until the number comes.
             if chosen || id > record.id || wanted.contains(&id) {
-                return Err(std::io::Error::other(format!("got id {id} instead of {}", record.id))).context(context);
+                return Err(std::io::Error::other(format!(
+                    "got id {id} instead of {}",
+                    record.id
+                )))
+                .context(context);
             }
             surplus.push(id);
         }
     }
     for id in surplus {
-        remote.must(libc::SYS_timer_delete, [id as u64, 0, 0, 0, 0, 0]).context(context)?;
+        remote
+            .must(libc::SYS_timer_delete, [id as u64, 0, 0, 0, 0, 0])
+            .context(context)?;
     }
     if chosen {
         prctl(remote, 0)?.context(context)?;
@@ -110,22 +147,51 @@ fn create(remote: &mut Remote<'_>, record: &PosixTimerV1) -> io::Result<i32> {
 }
 
 /// Arms all timers; a one-shot timer that had expired stays disarmed.
-pub(crate) fn arm(remote: &mut Remote<'_>, interval: &[IntervalTimerV1], posix: &[PosixTimerV1]) -> io::Result<()> {
-    for (which, timer) in (0_u64..).zip(interval) {
+pub(crate) fn arm(remote: &mut Remote<'_>, record: &ProcessV1) -> io::Result<()> {
+    for (which, timer) in (0_u64..).zip(&record.interval_timers) {
         // "About to expire" reads as zero with an interval.
-        let value = if timer.value_us == 0 { timer.interval_us } else { timer.value_us };
+        let value = if timer.value_us == 0 {
+            timer.interval_us
+        } else {
+            timer.value_us
+        };
         if value != 0 {
             let micro = 1_000_000;
-            let words = [timer.interval_us / micro, timer.interval_us % micro, value / micro, value % micro];
+            let words = [
+                timer.interval_us / micro,
+                timer.interval_us % micro,
+                value / micro,
+                value % micro,
+            ];
             let address = remote.put(0, &bytes(words))?;
             remote.must(libc::SYS_setitimer, [which, address, 0, 0, 0, 0])?;
         }
     }
-    for timer in posix {
-        let value = if timer.remaining_ns == 0 { timer.interval_ns } else { timer.remaining_ns };
+    let pending: Vec<&Vec<u8>> = record
+        .threads
+        .iter()
+        .flat_map(|t| &t.pending)
+        .chain(&record.pending)
+        .collect();
+    for timer in &record.posix_timers {
+        let at_once = pending
+            .iter()
+            .any(|info| sends_again(info, std::slice::from_ref(timer)));
+        let value = if at_once {
+            1
+        } else if timer.remaining_ns == 0 {
+            timer.interval_ns
+        } else {
+            timer.remaining_ns
+        };
         if value != 0 {
             let nano = 1_000_000_000;
-            let words = [timer.interval_ns / nano, timer.interval_ns % nano, value / nano, value % nano];
+            let words = [
+                timer.interval_ns / nano,
+                timer.interval_ns % nano,
+                value / nano,
+                value % nano,
+            ];
             let address = remote.put(0, &bytes(words))?;
             remote.must(libc::SYS_timer_settime, [timer.id as u64, 0, address, 0, 0, 0])?;
         }

@@ -12,19 +12,32 @@ use std::os::unix::fs::MetadataExt;
 
 /// The processor, the user. Gives warnings.
 pub(crate) fn machine(plan: &Plan) -> Result<Vec<String>> {
-    let here: BTreeSet<String> = proc::cpuinfo().map(|cpu| cpu.flags.into_iter().collect()).unwrap_or_default();
-    let missing: Vec<&str> =
-        plan.computation.cpu_flags.iter().filter(|f| matters(f) && !here.contains(*f)).map(String::as_str).collect();
+    let here: BTreeSet<String> = proc::cpuinfo()
+        .map(|cpu| cpu.flags.into_iter().collect())
+        .unwrap_or_default();
+    let missing: Vec<&str> = plan
+        .computation
+        .cpu_flags
+        .iter()
+        .filter(|f| matters(f) && !here.contains(*f))
+        .map(String::as_str)
+        .collect();
     if !missing.is_empty() {
         return Err(Error::CannotRestart {
-            what: format!("this processor lacks {} of the one where the checkpoint was taken", missing.join(", ")),
+            what: format!(
+                "this processor lacks {} of the one where the checkpoint was taken",
+                missing.join(", ")
+            ),
             remedy: "restart on a node of the same or a newer kind".to_owned(),
         });
     }
     let uid = rustix::process::geteuid().as_raw();
     if plan.computation.uid != uid {
         return Err(Error::CannotRestart {
-            what: format!("the checkpoint is of user {}, and you are user {uid}", plan.computation.uid),
+            what: format!(
+                "the checkpoint is of user {}, and you are user {uid}",
+                plan.computation.uid
+            ),
             remedy: "restart it as that user".to_owned(),
         });
     }
@@ -36,8 +49,22 @@ pub(crate) fn machine(plan: &Plan) -> Result<Vec<String>> {
 fn matters(flag: &str) -> bool {
     const PREFIXES: [&str; 6] = ["avx", "sse", "amx", "vaes", "vpclmul", "sha"];
     const NAMES: [&str; 16] = [
-        "fma", "f16c", "bmi1", "bmi2", "popcnt", "movbe", "aes", "pclmulqdq", "adx", "gfni", "ssse3", "abm",
-        "rdrand", "rdseed", "fsgsbase", "xsave",
+        "fma",
+        "f16c",
+        "bmi1",
+        "bmi2",
+        "popcnt",
+        "movbe",
+        "aes",
+        "pclmulqdq",
+        "adx",
+        "gfni",
+        "ssse3",
+        "abm",
+        "rdrand",
+        "rdseed",
+        "fsgsbase",
+        "xsave",
     ];
     NAMES.contains(&flag) || PREFIXES.iter().any(|prefix| flag.starts_with(prefix))
 }
@@ -53,7 +80,11 @@ pub(crate) fn files(plan: &Plan, options: &Options) -> Result<Vec<Rewind>> {
             let path = plan.places.path(&folders.cwd);
             if !path.is_dir() {
                 return Err(Error::CannotRestart {
-                    what: format!("{} is gone, the current folder of process {}", path.display(), process.pid),
+                    what: format!(
+                        "{} is gone, the current folder of process {}",
+                        path.display(),
+                        process.pid
+                    ),
                     remedy: "make it again, or tell where it is now with --map OLD=NEW".to_owned(),
                 });
             }

@@ -29,13 +29,22 @@ const CONTROL_DATA: u64 = 16; // CMSG_LEN(0)
 
 impl Passage {
     pub fn new(init: &Init) -> Result<Passage> {
-        let socket = init.socket().try_clone().context(|| "cannot duplicate a descriptor".to_owned())?;
-        Ok(Passage { socket, inside: init.socket_inside() })
+        let socket = init
+            .socket()
+            .try_clone()
+            .context(|| "cannot duplicate a descriptor".to_owned())?;
+        Ok(Passage {
+            socket,
+            inside: init.socket_inside(),
+        })
     }
 
     /// The same way with the other end at another number.
     pub fn at(&self, inside: i32) -> Result<Passage> {
-        let socket = self.socket.try_clone().context(|| "cannot duplicate a descriptor".to_owned())?;
+        let socket = self
+            .socket
+            .try_clone()
+            .context(|| "cannot duplicate a descriptor".to_owned())?;
         Ok(Passage { socket, inside })
     }
 
@@ -55,7 +64,12 @@ impl Passage {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(std::slice::from_ref(&fd)));
-        sendmsg(&self.socket, &[IoSlice::new(b"f")], &mut control, SendFlags::empty())?;
+        sendmsg(
+            &self.socket,
+            &[IoSlice::new(b"f")],
+            &mut control,
+            SendFlags::empty(),
+        )?;
         Ok(())
     }
 
@@ -64,11 +78,18 @@ impl Passage {
         let base = remote.put(0, &[0; 256])?;
         let words = |words: &[u64]| words.iter().flat_map(|w| w.to_ne_bytes()).collect::<Vec<u8>>();
         // struct msghdr: name, namelen, iov, iovlen, control, controllen, flags.
-        remote.put(HEADER, &words(&[0, 0, base + IOV, 1, base + CONTROL, CONTROL_LEN, 0]))?;
+        remote.put(
+            HEADER,
+            &words(&[0, 0, base + IOV, 1, base + CONTROL, CONTROL_LEN, 0]),
+        )?;
         remote.put(IOV, &words(&[base + DATA, 1]))?;
         remote.must(libc::SYS_recvmsg, [self.inside as u64, base + HEADER, 0, 0, 0, 0])?;
         let fd = i32::from_ne_bytes(remote.get(CONTROL + CONTROL_DATA)?);
         let len = u64::from_ne_bytes(remote.get(CONTROL)?);
-        if len < CONTROL_DATA + 4 { Err(io::Error::other("no descriptor arrived")) } else { Ok(fd as u64) }
+        if len < CONTROL_DATA + 4 {
+            Err(io::Error::other("no descriptor arrived"))
+        } else {
+            Ok(fd as u64)
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Options, Places};
 use crate::init::FOOTHOLD_SIZE;
+use crate::resource::vdso;
 use crate::{Error, Result};
 use rethaw_image::record::{ComputationV1, DescriptionV1, PipeV1, ProcessV1, SharedObjectV1};
 use rethaw_image::{ImageReader, SectionKind};
@@ -28,7 +29,9 @@ impl Plan {
     /// Reads the records of an image and brings them into order.
     pub fn read(reader: &ImageReader, options: &Options) -> Result<Plan> {
         let computation = reader.records::<ComputationV1>(SectionKind::Computation)?;
-        let Some(computation) = computation.into_iter().next() else { return Err(damaged("no computation")) };
+        let Some(computation) = computation.into_iter().next() else {
+            return Err(damaged("no computation"));
+        };
         let processes = in_order(reader.records(SectionKind::Process)?)?;
         let foothold = free_range(&processes).ok_or_else(|| damaged("no free address range"))?;
         let descriptions: Vec<DescriptionV1> = reader.records(SectionKind::Description)?;
@@ -82,10 +85,17 @@ fn free_range(processes: &[ProcessV1]) -> Option<u64> {
     const STEP: u64 = 0x1_0000_0000;
     const TRIES: u64 = 4096;
     let used = |address: u64| {
-        let mappings = processes.iter().filter_map(|p| p.memory.as_ref()).flat_map(|m| &m.mappings);
-        mappings.into_iter().any(|m| m.start < address + FOOTHOLD_SIZE && address < m.end)
+        let mappings = processes
+            .iter()
+            .filter_map(|p| p.memory.as_ref())
+            .flat_map(|m| &m.mappings);
+        mappings
+            .into_iter()
+            .any(|m| m.start < address + FOOTHOLD_SIZE + vdso::RESERVE && address < m.end)
     };
-    (0..TRIES).map(|n| FIRST + n * STEP).find(|address| !used(*address))
+    (0..TRIES)
+        .map(|n| FIRST + n * STEP)
+        .find(|address| !used(*address))
 }
 
 pub(crate) fn damaged(what: &str) -> Error {
@@ -96,6 +106,7 @@ pub(crate) fn damaged(what: &str) -> Error {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use rethaw_image::record::{MappingV1, MemoryV1, ThreadV1};
@@ -124,7 +135,11 @@ mod tests {
     #[test]
     fn the_foothold_avoids_every_mapping() {
         let mut busy = process(1, 0);
-        let mapping = MappingV1 { start: 0x10_0000_0000, end: 0x12_0000_1000, ..MappingV1::default() };
+        let mapping = MappingV1 {
+            start: 0x10_0000_0000,
+            end: 0x12_0000_1000,
+            ..MappingV1::default()
+        };
         busy.memory.as_mut().unwrap().mappings.push(mapping);
         assert_eq!(free_range(&[busy]), Some(0x13_0000_0000));
     }

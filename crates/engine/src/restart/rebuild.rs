@@ -2,18 +2,20 @@
 
 use super::plan::Plan;
 use super::stub::{Stub, own_foothold};
+use crate::Result;
 use crate::checkpoint::Progress;
 use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::resource::object::RebuiltObjects;
 use crate::resource::table::Table;
 use crate::resource::{credentials, limit, memory, process, signal, thread, timer};
-use crate::Result;
+use crate::tree::InterruptedBefore;
 use rethaw_image::ImageReader;
 use rethaw_image::record::ProcessV1;
-use rethaw_sys::proc::Pid;
+use rethaw_sys::proc::{Pid, Tid};
 use rethaw_sys::ptrace::{Running, Stopped, Trace, Wait};
 use rethaw_sys::task;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// The rebuilt processes, standing still. If it is dropped, the kernel kills them with us or we kill the init.
@@ -23,6 +25,8 @@ pub(crate) struct Rebuilt {
     /// Killed (and with it everything in its namespace) unless the computation was resumed.
     init: Pid,
     resumed: bool,
+    /// Threads that go on with a timed call.
+    pub asleep: HashMap<Tid, InterruptedBefore>,
 }
 
 impl Rebuilt {
@@ -34,7 +38,12 @@ impl Rebuilt {
         progress: Progress<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Rebuilt> {
-        let mut rebuilt = Rebuilt { stubs: Vec::new(), init: init.pid(), resumed: false };
+        let mut rebuilt = Rebuilt {
+            stubs: Vec::new(),
+            init: init.pid(),
+            resumed: false,
+            asleep: HashMap::new(),
+        };
         let mut parent = stop_init(init.pid())?;
         rebuilt.clone_processes(plan, &mut parent)?;
         let objects = RebuiltObjects::build(plan, reader, init)?;
@@ -49,7 +58,7 @@ impl Rebuilt {
         }
         table.connect(&mut rebuilt.stubs, warnings)?;
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
-            finish_process(stub, record)?;
+            rebuilt.asleep.extend(finish_process(stub, record, warnings)?);
         }
         parent.detach().context(|| "the init has ended".to_owned())?;
         Ok(rebuilt)
@@ -57,11 +66,17 @@ impl Rebuilt {
 
     /// Makes all processes as clones of the init, each by its own parent.
     fn clone_processes(&mut self, plan: &Plan, init: &mut Stopped) -> Result<()> {
-        let init_foothold = own_foothold(self.init, plan.foothold).context(|| "cannot use the init".to_owned())?;
+        let init_foothold =
+            own_foothold(self.init, plan.foothold).context(|| "cannot use the init".to_owned())?;
         for record in &plan.processes {
-            let parent = plan.processes.iter().position(|p| p.pid == record.ppid && record.ppid != 0);
+            let parent = plan
+                .processes
+                .iter()
+                .position(|p| p.pid == record.ppid && record.ppid != 0);
             let stub = match parent.and_then(|index| self.stubs.get_mut(index)) {
-                Some(Stub { threads, foothold, .. }) => match threads.first_mut() {
+                Some(Stub {
+                    threads, foothold, ..
+                }) => match threads.first_mut() {
                     Some(leader) => Stub::clone_process(leader, foothold, plan.foothold, record)?,
                     None => return Err(Error::Ended),
                 },
@@ -72,22 +87,32 @@ impl Rebuilt {
         Ok(())
     }
 
-    /// Lets everything run. Gives the main process as seen from here.
-    pub fn resume(mut self, plan: &Plan) -> Result<Pid> {
-        let mut main = None;
+    /// The main process as seen from here.
+    pub fn main(&self, plan: &Plan) -> Result<Pid> {
+        let main = self
+            .stubs
+            .iter()
+            .zip(&plan.processes)
+            .find(|(_, r)| r.pid == plan.computation.main_pid);
+        main.map(|(stub, _)| stub.pid)
+            .ok_or_else(|| super::plan::damaged("no main process"))
+    }
+
+    /// Lets everything run.
+    pub fn resume(mut self, plan: &Plan) -> Result<()> {
         for (stub, record) in self.stubs.drain(..).zip(&plan.processes) {
-            if record.pid == plan.computation.main_pid {
-                main = Some(stub.pid);
-            }
             if record.stopped_by != 0 {
-                task::kill(stub.pid, record.stopped_by).context(|| "cannot stop a process again".to_owned())?;
+                task::kill(stub.pid, record.stopped_by)
+                    .context(|| "cannot stop a process again".to_owned())?;
             }
             for thread in stub.threads {
-                thread.detach().context(|| format!("process {} has ended", record.pid))?;
+                thread
+                    .detach()
+                    .context(|| format!("process {} has ended", record.pid))?;
             }
         }
         self.resumed = true;
-        main.ok_or_else(|| super::plan::damaged("no main process"))
+        Ok(())
     }
 }
 
@@ -105,7 +130,10 @@ fn stop_init(pid: Pid) -> Result<Stopped> {
     let name = || "cannot stop the init".to_owned();
     let running = Running::seize(pid.leader(), Trace::ChildrenKillOnExit).context(name)?;
     running.interrupt().context(name)?;
-    match running.wait(Instant::now() + Duration::from_secs(10)).context(name)? {
+    match running
+        .wait(Instant::now() + Duration::from_secs(10))
+        .context(name)?
+    {
         Wait::Stopped(_) => Ok(running.into_stopped()),
         _ => Err(Error::Ended),
     }
@@ -120,14 +148,32 @@ fn rebuild_memory(
     progress: Progress<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    let Some(address_space) = &record.memory else { return Err(Error::Ended) };
+    let Some(address_space) = &record.memory else {
+        return Err(Error::Ended);
+    };
     signal::reset(&mut stub.remote()?)?;
     stub.empty()?;
-    memory::rebuild(stub, address_space, reader, &memory::Sources { plan, objects }, progress, warnings)
+    memory::rebuild(
+        stub,
+        address_space,
+        reader,
+        &memory::Sources {
+            plan,
+            process: record,
+            objects,
+        },
+        progress,
+        warnings,
+    )
 }
 
 /// Threads and everything that needs no other process.
-fn rebuild_process(stub: &mut Stub, record: &ProcessV1, plan: &Plan, warnings: &mut Vec<String>) -> Result<()> {
+fn rebuild_process(
+    stub: &mut Stub,
+    record: &ProcessV1,
+    plan: &Plan,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
     for thread in record.threads.iter().skip(1) {
         stub.clone_thread(thread)?;
     }
@@ -135,27 +181,41 @@ fn rebuild_process(stub: &mut Stub, record: &ProcessV1, plan: &Plan, warnings: &
     process::rebuild(pid, record, &plan.places, &mut stub.remote()?, warnings)?;
     for (index, thread) in record.threads.iter().enumerate() {
         let tid = stub.threads[index].tid();
-        thread::rebuild(&mut stub.remote_in(index)?, tid, thread, warnings)?;
+        thread::rebuild(&mut stub.remote_in(index)?, tid, record, thread, warnings)?;
     }
     signal::rebuild(&mut stub.remote()?, record)?;
     timer::rebuild_posix(&mut stub.remote()?, &record.posix_timers)
 }
 
 /// The last steps: limits, credentials, timers; then the registers.
-fn finish_process(stub: &mut Stub, record: &ProcessV1) -> Result<()> {
+fn finish_process(
+    stub: &mut Stub,
+    record: &ProcessV1,
+    warnings: &mut Vec<String>,
+) -> Result<HashMap<Tid, InterruptedBefore>> {
     let name = || format!("cannot finish process {}", record.pid);
-    limit::rebuild(stub.pid, &record.limits, &mut Vec::new());
+    limit::rebuild(stub.pid, &record.limits, warnings);
     for (index, thread) in record.threads.iter().enumerate() {
         if let Some(saved) = &thread.credentials {
             credentials::rebuild(&mut stub.remote_in(index)?, saved, thread.no_new_privs).context(name)?;
         }
     }
+    if let Some(address_space) = &record.memory {
+        memory::rebuild_lock_future(address_space, &mut stub.remote()?, warnings)?;
+    }
     process::rebuild_last(record, &mut stub.remote()?)?;
     signal::queue_process_signals(&mut stub.remote()?, record).context(name)?;
-    timer::arm(&mut stub.remote()?, &record.interval_timers, &record.posix_timers).context(name)?;
-    stub.leave()?;
-    for (stopped, thread) in stub.threads.iter_mut().zip(&record.threads) {
-        thread::hand_over(stopped, thread)?;
+    timer::arm(&mut stub.remote()?, record).context(name)?;
+    let mut asleep = Vec::new();
+    for (index, thread) in record.threads.iter().enumerate() {
+        asleep.push(thread::sleep_again(&mut stub.remote_in(index)?, thread)?);
     }
-    Ok(())
+    stub.leave()?;
+    let mut interrupted = HashMap::new();
+    for ((stopped, thread), registers) in stub.threads.iter_mut().zip(&record.threads).zip(asleep) {
+        interrupted
+            .extend(registers.and_then(|r| Some((stopped.tid(), thread::interrupted_before(&r, thread)?))));
+        thread::hand_over(stopped, thread, registers)?;
+    }
+    Ok(interrupted)
 }

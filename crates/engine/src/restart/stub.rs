@@ -34,12 +34,19 @@ fn clone_with_id(remote: &mut Remote<'_>, flags: u64, exit_signal: u64, wanted: 
     let set_tid = remote.put(256, &wanted.to_ne_bytes())?;
     let args = clone_args(flags, exit_signal, set_tid);
     let address = remote.put(0, &args)?;
-    remote.spawn(libc::SYS_clone3, [address, args.len() as u64, 0, 0, 0, 0]).map(|(stopped, _)| stopped)
+    remote
+        .spawn(libc::SYS_clone3, [address, args.len() as u64, 0, 0, 0, 0])
+        .map(|(stopped, _)| stopped)
 }
 
 impl Stub {
     /// Clones a process from `parent` (the init or another stub).
-    pub fn clone_process(parent: &mut Stopped, parent_foothold: &Foothold, at: u64, record: &ProcessV1) -> Result<Stub> {
+    pub fn clone_process(
+        parent: &mut Stopped,
+        parent_foothold: &Foothold,
+        at: u64,
+        record: &ProcessV1,
+    ) -> Result<Stub> {
         let name = || format!("cannot make process {} again", record.pid);
         let mut remote = Remote::begin_disposable(parent, parent_foothold).context(name)?;
         let exit_signal = u64::from(record.exit_signal.cast_unsigned());
@@ -47,7 +54,11 @@ impl Stub {
         remote.end().context(name)?;
         let pid = Pid(leader.tid().0);
         let foothold = own_foothold(pid, at).context(name)?;
-        let mut stub = Stub { pid, threads: vec![leader], foothold };
+        let mut stub = Stub {
+            pid,
+            threads: vec![leader],
+            foothold,
+        };
         stub.lead(record)?;
         Ok(stub)
     }
@@ -65,26 +76,37 @@ impl Stub {
         Ok(())
     }
 
+    /// Where the foothold begins.
+    pub fn start(&self) -> u64 {
+        self.foothold.arguments() - PAGE
+    }
+
     /// Remote calls in its leader.
     pub fn remote(&mut self) -> Result<Remote<'_>> {
         let name = || "a process that is being rebuilt has ended".to_owned();
-        let Some(leader) = self.threads.first_mut() else { return Err(Error::Ended) };
+        let Some(leader) = self.threads.first_mut() else {
+            return Err(Error::Ended);
+        };
         Remote::begin_disposable(leader, &self.foothold).context(name)
     }
 
     /// Remote calls in one of its threads.
     pub fn remote_in(&mut self, thread: usize) -> Result<Remote<'_>> {
         let name = || "a thread that is being rebuilt has ended".to_owned();
-        let Some(thread) = self.threads.get_mut(thread) else { return Err(Error::Ended) };
+        let Some(thread) = self.threads.get_mut(thread) else {
+            return Err(Error::Ended);
+        };
         Remote::begin_disposable(thread, &self.foothold).context(name)
     }
 
     /// Removes everything of the init's address space but the foothold.
     pub fn empty(&mut self) -> Result<()> {
         let name = || "cannot empty an address space".to_owned();
-        let start = self.foothold.arguments() - PAGE;
+        let start = self.start();
         let end = start + FOOTHOLD_SIZE;
-        let Some(leader) = self.threads.first() else { return Err(Error::Ended) };
+        let Some(leader) = self.threads.first() else {
+            return Err(Error::Ended);
+        };
         let rseq = leader.rseq().context(name)?;
         let mut remote = self.remote()?;
         // The kernel writes to a registered area whenever the thread runs: unregister before unmapping.
@@ -93,8 +115,12 @@ impl Stub {
             let arguments = [address, size.into(), UNREGISTER, signature.into(), 0, 0];
             remote.must(libc::SYS_rseq, arguments).context(name)?;
         }
-        remote.must(libc::SYS_munmap, [0, start, 0, 0, 0, 0]).context(name)?;
-        remote.must(libc::SYS_munmap, [end, TASK_SIZE - end, 0, 0, 0, 0]).context(name)?;
+        remote
+            .must(libc::SYS_munmap, [0, start, 0, 0, 0, 0])
+            .context(name)?;
+        remote
+            .must(libc::SYS_munmap, [end, TASK_SIZE - end, 0, 0, 0, 0])
+            .context(name)?;
         Ok(())
     }
 
@@ -124,9 +150,11 @@ impl Stub {
 
     /// Removes the foothold, as the very last call.
     pub fn leave(&mut self) -> Result<()> {
-        let start = self.foothold.arguments() - PAGE;
+        let start = self.start();
         let name = || "cannot remove the foothold".to_owned();
-        self.remote()?.must(libc::SYS_munmap, [start, FOOTHOLD_SIZE, 0, 0, 0, 0]).context(name)?;
+        self.remote()?
+            .must(libc::SYS_munmap, [start, FOOTHOLD_SIZE, 0, 0, 0, 0])
+            .context(name)?;
         for thread in &mut self.threads {
             thread.park().context(name)?;
         }

@@ -34,9 +34,6 @@ pub struct DescriptionV1 {
     /// Status flags (F_GETFL), access mode included.
     #[prost(uint32, tag = "2")]
     pub flags: u32,
-    /// Owner for SIGIO (F_GETOWN_EX type and pid) and signal (F_GETSIG).
-    #[prost(message, optional, tag = "3")]
-    pub owner: Option<OwnerV1>,
     /// What it is.
     #[prost(
         oneof = "DescriptionKind",
@@ -46,20 +43,6 @@ pub struct DescriptionV1 {
     /// Locks held through it.
     #[prost(message, repeated, tag = "4")]
     pub locks: Vec<LockV1>,
-}
-
-/// F_SETOWN_EX and F_SETSIG.
-#[derive(Clone, Copy, PartialEq, prost::Message)]
-pub struct OwnerV1 {
-    /// F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP.
-    #[prost(int32, tag = "1")]
-    pub kind: i32,
-    /// Id.
-    #[prost(int32, tag = "2")]
-    pub id: i32,
-    /// Signal.
-    #[prost(int32, tag = "3")]
-    pub signal: i32,
 }
 
 /// A file lock.
@@ -160,6 +143,9 @@ pub struct PipeV1 {
     /// Bytes in flight; in packet mode one entry per packet, else one entry.
     #[prost(bytes = "vec", repeated, tag = "3")]
     pub packets: Vec<Vec<u8>>,
+    /// The bytes were written in packet mode (O_DIRECT).
+    #[prost(bool, tag = "4")]
+    pub packet_mode: bool,
 }
 
 /// An eventfd.

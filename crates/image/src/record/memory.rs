@@ -22,6 +22,20 @@ pub struct MemoryV1 {
     /// mlockall(2) flags that apply to future mappings.
     #[prost(uint32, tag = "7")]
     pub lock_future: u32,
+    /// Guard regions (MADV_GUARD_INSTALL).
+    #[prost(message, repeated, tag = "8")]
+    pub guards: Vec<GuardV1>,
+}
+
+/// A guard region: pages that fault although their mapping allows access.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct GuardV1 {
+    /// First address.
+    #[prost(uint64, tag = "1")]
+    pub start: u64,
+    /// First address after it.
+    #[prost(uint64, tag = "2")]
+    pub end: u64,
 }
 
 /// Boundaries that the kernel knows of an address space (PR_SET_MM_MAP).

@@ -47,7 +47,9 @@ impl Registers {
         }
         // SAFETY: user_regs_struct is plain integers, and the length was just checked; read_unaligned needs
         // no alignment.
-        Some(Registers(unsafe { std::ptr::read_unaligned(bytes.as_ptr().cast()) }))
+        Some(Registers(unsafe {
+            std::ptr::read_unaligned(bytes.as_ptr().cast())
+        }))
     }
 
     /// As bytes for an image.
@@ -136,6 +138,28 @@ impl Registers {
         self.0.orig_rax = u64::MAX;
     }
 
+    /// Whether these registers, with the raw result of call `number`, mean that the call has a restart block.
+    pub fn restarts(&self, number: u64) -> bool {
+        Registers(libc::user_regs_struct {
+            orig_rax: number,
+            ..self.0
+        })
+        .interrupted()
+            == Interrupted::RestartBlock(number)
+    }
+
+    /// Marks the thread as sleeping in call `number`, whose restart block the kernel has.
+    pub fn sleeps_in(&mut self, number: u64) {
+        self.0.orig_rax = number;
+        self.0.rax = ERESTART_RESTARTBLOCK as u64;
+    }
+
+    /// Lets the call return `result`.
+    pub fn call_returns(&mut self, result: i64) {
+        self.0.orig_rax = u64::MAX;
+        self.0.rax = result as u64;
+    }
+
     /// Lets the interrupted call return EINTR.
     pub fn call_returns_eintr(&mut self) {
         self.0.rax = EINTR as u64;
@@ -150,8 +174,13 @@ impl Registers {
 
 /// Calls that return EINTR after a stop and SIGCONT without any handler (signal(7)).
 fn eintr_after_stop(number: u64) -> bool {
-    [libc::SYS_epoll_wait, libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2, libc::SYS_rt_sigtimedwait]
-        .contains(&(number as i64))
+    [
+        libc::SYS_epoll_wait,
+        libc::SYS_epoll_pwait,
+        libc::SYS_epoll_pwait2,
+        libc::SYS_rt_sigtimedwait,
+    ]
+    .contains(&(number as i64))
 }
 
 /// The code through which remote calls are made. After every call it returns through rt_sigreturn into a
@@ -169,8 +198,8 @@ fn eintr_after_stop(number: u64) -> bool {
 /// 21  syscall
 /// ```
 pub const GADGET: [u8; 24] = [
-    0x0f, 0x05, 0xb8, 0x0f, 0, 0, 0, 0x0f, 0x05, 0x0f, 0x05, 0x48, 0x85, 0xc0, 0x75, 0xf2, 0xb8, 0x3c, 0, 0, 0, 0x0f,
-    0x05, 0xcc,
+    0x0f, 0x05, 0xb8, 0x0f, 0, 0, 0, 0x0f, 0x05, 0x0f, 0x05, 0x48, 0x85, 0xc0, 0x75, 0xf2, 0xb8, 0x3c, 0, 0,
+    0, 0x0f, 0x05, 0xcc,
 ];
 /// Offset of the entry for ordinary calls.
 pub const GADGET_CALL: u64 = 0;
@@ -204,7 +233,10 @@ impl ExtendedState {
     }
 
     fn u64_at(&self, offset: usize) -> u64 {
-        self.0.get(offset..offset + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
+        self.0
+            .get(offset..offset + 8)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u64::from_le_bytes)
     }
 
     /// The state as rt_sigreturn(2) wants it: marked with magic numbers, and cut to the size that the kernel
@@ -253,8 +285,16 @@ pub fn signal_frame(address: u64, registers: &Registers, state: &ExtendedState, 
     };
     words(&mut frame, &[0]); // return address, already popped
     words(&mut frame, &[FRAME_FLAGS, 0, 0, 0x7fff_0000, 0]); // uc_flags, uc_link, uc_stack
-    words(&mut frame, &[r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15]);
-    words(&mut frame, &[r.rdi, r.rsi, r.rbp, r.rbx, r.rdx, r.rax, r.rcx, r.rsp, r.rip, r.eflags]);
+    words(
+        &mut frame,
+        &[r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15],
+    );
+    words(
+        &mut frame,
+        &[
+            r.rdi, r.rsi, r.rbp, r.rbx, r.rdx, r.rax, r.rcx, r.rsp, r.rip, r.eflags,
+        ],
+    );
     words(&mut frame, &[r.cs & 0xffff | (r.ss & 0xffff) << 48, 0, 0, 0, 0]); // segments, err, trapno, oldmask, cr2
     words(&mut frame, &[address + state_offset as u64]);
     words(&mut frame, &[0; 8]);

@@ -52,6 +52,8 @@ pub struct Stat {
     pub exit_signal: i32,
     /// How it ended, as waitpid(2) gives it; 0 while it lives. Needs permission to trace it, else 0.
     pub exit_code: i32,
+    /// Processor on which it ran last.
+    pub processor: i32,
 }
 
 impl Stat {
@@ -86,6 +88,7 @@ impl Stat {
             arg_end: fields.number(49)?,
             env_start: fields.number(50)?,
             env_end: fields.number(51)?,
+            processor: fields.number(39)?,
             exit_code: fields.number(52)?,
         })
     }

@@ -90,6 +90,8 @@ pub struct Status {
     pub cpus_allowed: Vec<u32>,
     /// Threads in the process.
     pub threads: u32,
+    /// How often the thread gave up its processor by itself.
+    pub voluntary_switches: Option<u64>,
     /// Transparent huge pages are not switched off by prctl(PR_SET_THP_DISABLE) (Linux 5.0).
     pub thp_enabled: Option<bool>,
 }
@@ -145,6 +147,7 @@ impl Status {
             b"Seccomp" => self.seccomp = decimal("seccomp mode", value)?,
             b"Seccomp_filters" => self.seccomp_filters = Some(decimal("seccomp filters", value)?),
             b"Cpus_allowed" => self.cpus_allowed = cpu_mask(value)?,
+            b"voluntary_ctxt_switches" => self.voluntary_switches = Some(decimal("switches", value)?),
             b"Threads" => self.threads = decimal("threads", value)?,
             b"THP_enabled" => self.thp_enabled = Some(value != b"0"),
             _ => {}

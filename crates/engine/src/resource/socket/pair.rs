@@ -6,6 +6,7 @@ use crate::Result;
 use crate::error::Context;
 use crate::restart::{Places, damaged};
 use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketPairV1, SocketV1, UnixNameV1};
+use rethaw_sys::socket::unix_socket;
 use rustix::event::PollFlags;
 use rustix::net::{SendFlags, SocketFlags, accept_with, connect, listen, send};
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// `peer`: the description of the other end, if that is open.
-pub(super) fn collect(seen: &Seen, peer: Option<u32>, record: SocketV1) -> Result<SocketPairV1> {
+pub(super) fn collect(seen: &Seen, peer: Option<(u32, &Seen)>, record: SocketV1) -> Result<SocketPairV1> {
     let stream = record.socket_type == libc::SOCK_STREAM;
     let signs = signs(seen);
     let reset = signs.contains(PollFlags::ERR);
@@ -26,12 +27,13 @@ pub(super) fn collect(seen: &Seen, peer: Option<u32>, record: SocketV1) -> Resul
     } else {
         queue::copy(seen, stream)?
     };
-    if !stream && !reset && queue.is_empty() && signs.contains(PollFlags::IN) && record.shutdown & 1 == 0 {
+    let readable = !reset && signs.contains(PollFlags::IN) && record.shutdown & 1 == 0;
+    if !stream && (queue.is_empty() && readable || hides(peer, &queue, record.socket_type)?) {
         // Each can be looked at once only, and an earlier checkpoint did.
-        return Err(seen.refused("a socket in which empty messages wait"));
+        return Err(seen.refused("a socket in which empty messages wait, at a second checkpoint"));
     }
     Ok(SocketPairV1 {
-        peer: peer.unwrap_or_default(),
+        peer: peer.map_or(0, |(number, _)| number),
         socket_type: record.socket_type,
         queue,
         shutdown: record.shutdown,
@@ -41,6 +43,21 @@ pub(super) fn collect(seen: &Seen, peer: Option<u32>, record: SocketV1) -> Resul
         reset,
         bound: record.bound,
     })
+}
+
+/// Whether the other end has sent more than these messages: what it sent takes more memory than they do when
+/// they are sent again.
+fn hides(peer: Option<(u32, &Seen)>, messages: &[Vec<u8>], socket_type: i32) -> Result<bool> {
+    const LEAST: u32 = 512; // struct sk_buff and struct skb_shared_info, without any bytes
+    let Some((_, sender)) = peer else { return Ok(false) };
+    if messages.is_empty() {
+        return Ok(false);
+    }
+    let name = || "cannot try a socket pair".to_owned();
+    let sample = unix::make_pair(socket_type)?;
+    queue::refill(sample.0.as_fd(), messages, false).context(name)?;
+    let shown = unix_socket(unix::inode(&sample.0).context(name)?).context(name)?;
+    Ok(unix::look(sender)?.backlog_or_sent >= shown.backlog_or_sent + LEAST)
 }
 
 fn waits(seen: &Seen) -> bool {

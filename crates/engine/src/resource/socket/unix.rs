@@ -14,13 +14,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The inode number by which sock_diag(7) knows it.
-fn inode(seen: &Seen) -> io::Result<u32> {
-    Ok(fstat(&seen.duplicate)?.st_ino as u32)
+pub(super) fn inode(socket: impl AsFd) -> io::Result<u32> {
+    Ok(fstat(socket)?.st_ino as u32)
 }
 
-fn look(seen: &Seen) -> Result<UnixSocket> {
+pub(super) fn look(seen: &Seen) -> Result<UnixSocket> {
     let name = || format!("cannot ask the kernel about {}", seen.name());
-    match unix_socket(inode(seen).context(name)?) {
+    match unix_socket(inode(&seen.duplicate).context(name)?) {
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
             Err(seen
                 .refused("a Unix socket of another network namespace, or the kernel lacks CONFIG_UNIX_DIAG"))
@@ -48,7 +48,7 @@ pub(super) fn collect(seen: &Seen, all: &[Seen], mut record: SocketV1) -> Result
         Some(peer) => {
             let Some(index) = all
                 .iter()
-                .position(|other| is_socket(other) && inode(other).ok() == Some(peer))
+                .position(|other| is_socket(other) && inode(&other.duplicate).ok() == Some(peer))
             else {
                 return Err(outside(seen));
             };
@@ -58,7 +58,8 @@ pub(super) fn collect(seen: &Seen, all: &[Seen], mut record: SocketV1) -> Result
                 Some(inode_of(seen)?)
             };
             if back == Some(inode_of(seen)?) && back != Some(peer) {
-                return pair::collect(seen, Some(index as u32 + 1), record).map(DescriptionKind::SocketPair);
+                return pair::collect(seen, Some((index as u32 + 1, &all[index])), record)
+                    .map(DescriptionKind::SocketPair);
             }
             one_way(seen, &shown, record).map(DescriptionKind::Socket)
         }
@@ -66,7 +67,7 @@ pub(super) fn collect(seen: &Seen, all: &[Seen], mut record: SocketV1) -> Result
 }
 
 fn inode_of(seen: &Seen) -> Result<u32> {
-    inode(seen).context(|| format!("cannot look at {}", seen.name()))
+    inode(&seen.duplicate).context(|| format!("cannot look at {}", seen.name()))
 }
 
 fn is_socket(seen: &Seen) -> bool {
@@ -106,7 +107,7 @@ fn alone(seen: &Seen, shown: &UnixSocket, mut record: SocketV1) -> Result<Socket
         if shown.waiting > 0 {
             return Err(seen.refused("a socket with connections that the program has not accepted yet"));
         }
-        record.backlog = shown.backlog;
+        record.backlog = shown.backlog_or_sent;
         return Ok(record);
     }
     nothing_waits(seen, &record)?;
