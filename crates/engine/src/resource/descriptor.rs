@@ -3,7 +3,7 @@
 
 use super::object::Objects;
 use super::thread::ContextProc;
-use super::{epoll, event, file, pipe};
+use super::{epoll, event, file, pipe, socket};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::launcher::{self, Inherited};
@@ -130,7 +130,7 @@ impl Descriptions {
             }
             FileType::RegularFile | FileType::Directory => file::collect(seen),
             FileType::CharacterDevice => file::collect_device(seen),
-            FileType::Socket => Err(seen.refused("a socket")),
+            FileType::Socket => socket::collect(seen, &self.seen),
             FileType::BlockDevice => Err(seen.refused("a block device")),
             _ => Err(seen.refused("a file of unknown type")),
         }
