@@ -84,8 +84,9 @@ impl<'a> PageCopier<'a> {
         let own = std::fs::File::open(path).context(name)?;
         let mut position = 0;
         while position < size {
-            let Ok(start) = seek(&own, SeekFrom::Data(position)) else {
-                break;
+            let start = match seek(&own, SeekFrom::Data(position)) {
+                Err(rustix::io::Errno::NXIO) => break,
+                outcome => outcome.context(name)?,
             };
             let end = seek(&own, SeekFrom::Hole(start))
                 .context(name)?
