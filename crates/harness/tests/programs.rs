@@ -130,7 +130,7 @@ programs! {
 }
 
 /// What cannot be checkpointed yet is refused with a clear message, and the program runs on.
-const REFUSED: &[(&str, &str)] = &[("socket_pair", "socket")];
+const REFUSED: &[(&str, &str)] = &[("file_other_name", "hard link"), ("socket_pair", "socket")];
 
 #[test]
 fn what_cannot_be_checkpointed_is_refused() -> Outcome {
