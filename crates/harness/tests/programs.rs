@@ -138,6 +138,7 @@ programs! {
 const REFUSED: &[(&str, &str)] = &[
     ("socket_connected", "tcp connection"),
     ("socket_rights", "scm_rights"),
+    ("file_other_name", "hard link"),
 ];
 
 #[test]

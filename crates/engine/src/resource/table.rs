@@ -14,6 +14,7 @@ use rethaw_sys::task;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 /// Rebuilds the descriptor tables of a computation.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ impl<'a> Table<'a> {
         let pipes = plan
             .pipes
             .iter()
-            .map(|(number, record)| Ok((*number, pipe::rebuild(record)?)));
+            .map(|(number, record)| Ok((*number, pipe::rebuild(record, fifo(plan, *number).as_deref())?)));
         let pipes = pipes.collect::<Result<_>>()?;
         let sockets = socket::rebuild(&plan.descriptions, &plan.places)?;
         Ok(Table {
@@ -179,6 +180,16 @@ impl<'a> Table<'a> {
         }
         Ok(())
     }
+}
+
+/// Where a pipe has its name, if it is a FIFO.
+fn fifo(plan: &Plan, pipe: u32) -> Option<PathBuf> {
+    plan.descriptions.values().find_map(|record| match &record.kind {
+        Some(DescriptionKind::Pipe(end)) if end.pipe == pipe && !end.path.is_empty() => {
+            Some(plan.places.path(&end.path))
+        }
+        _ => None,
+    })
 }
 
 /// Puts a descriptor that has arrived under the number that it had.
