@@ -6,7 +6,7 @@ use crate::failure::{Failure, Result};
 use crate::message;
 use crate::options::{ComeBackArgs, ProtectArgs, RestartArgs};
 use crate::sink::{OwnedFolder, Sink};
-use crate::start::{Saved, Stage, checkpoint_folder, rebuild};
+use crate::start::{Saved, Stage, checkpoint_folder};
 use crate::supervise::Outcome;
 use rethaw_image::{Folder, Generation};
 use std::path::{Path, PathBuf};
@@ -95,7 +95,7 @@ fn from_newest(
 ) -> Result<Outcome> {
     let mut last = None;
     for candidate in candidates {
-        let rebuilt = open(&candidate).and_then(|image| Ok((rebuild(&image, come_back)?, image)));
+        let rebuilt = open(&candidate).and_then(|image| Ok((stage.rebuild(&image, come_back)?, image)));
         match rebuilt {
             Ok((tree, image)) => return stage.go_on(tree, &image, Sink::Folder(folder)),
             Err(failure) if failure.is_of_image() => {
