@@ -82,6 +82,7 @@ impl Stage {
     /// Goes on with a computation that was rebuilt from an image.
     pub fn go_on(mut self, tree: Tree, image: &Saved, sink: Sink) -> Result<Outcome> {
         message::note(format!("restarted from checkpoint {}", image.identity.generation));
+        sink.unmark_finished();
         let mut state = image.state();
         if let Sink::Folder(folder) = &sink {
             state.take_measurements(State::load(&folder.path));
