@@ -20,6 +20,11 @@ int main(int argc, char **argv)
 	OK(fcntl(sealed, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL));
 	unmapped = memfd_create("unmapped", 0);
 	EQUAL(write(unmapped, "only a descriptor", 17), 17);
+	int short_file = memfd_create("short", 0);
+	OK(ftruncate(short_file, 100));
+	char *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, short_file, 0);
+	CHECK(page != MAP_FAILED, "mmap of a short file");
+	strcpy(page, "100 bytes");
 	check_wait();
 	DAMAGE(memory[7] ^= 1);
 	check_filled(memory, 2 * PAGE, 1);
@@ -38,6 +43,8 @@ int main(int argc, char **argv)
 	EQUAL(pwrite(sealed, "x", 1, 0), -1);
 	EQUAL(fcntl(unmapped, F_GET_SEALS), F_SEAL_SEAL);
 	EQUAL(pread(unmapped, text, sizeof text, 0), 17);
+	EQUAL(lseek(short_file, 0, SEEK_END), 100);
+	CHECK(strcmp(page, "100 bytes") == 0, "the short file");
 	snprintf(text, sizeof text, "/proc/self/fd/%d", fd);
 	ssize_t length = readlink(text, link, sizeof link - 1);
 	link[length < 0 ? 0 : length] = 0;

@@ -50,5 +50,13 @@ int main(int argc, char **argv)
 	EQUAL(write(writer_only[1], "x", 1), -1);
 	EQUAL(errno, EPIPE);
 	EQUAL(read(named, back, 100), 5);
+	struct stat before, now;
+	OK(fstat(named, &before));
+	OK(stat(path, &now));
+	EQUAL(before.st_ino, now.st_ino);
+	int other = open(path, O_WRONLY | O_NONBLOCK);
+	OK(other);
+	EQUAL(write(other, "by name", 7), 7);
+	EQUAL(read(named, back, 100), 7);
 	PASS();
 }

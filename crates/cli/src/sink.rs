@@ -126,6 +126,13 @@ impl Sink {
         }
     }
 
+    /// A computation that goes on is not finished, even if an earlier copy of it was.
+    pub fn unmark_finished(&self) {
+        if let Sink::Folder(owned) = self {
+            let _ = std::fs::remove_file(owned.path.join("finished"));
+        }
+    }
+
     /// Remembers the computation for the next life of rethaw.
     pub fn save(&self, state: &State) -> Result<()> {
         match self {

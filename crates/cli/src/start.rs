@@ -70,13 +70,19 @@ impl Stage {
 
     /// Goes on from an image.
     pub fn restart(self, image: &Saved, come_back: &ComeBackArgs, sink: Sink) -> Result<Outcome> {
-        let tree = rebuild(image, come_back)?;
+        let tree = self.rebuild(image, come_back)?;
         self.go_on(tree, image, sink)
+    }
+
+    /// Rebuilds the computation of an image and lets it run. On error nothing runs.
+    pub fn rebuild(&self, image: &Saved, come_back: &ComeBackArgs) -> Result<Tree> {
+        self.signals.interruptible(|| rebuild(image, come_back))?
     }
 
     /// Goes on with a computation that was rebuilt from an image.
     pub fn go_on(mut self, tree: Tree, image: &Saved, sink: Sink) -> Result<Outcome> {
         message::note(format!("restarted from checkpoint {}", image.identity.generation));
+        sink.unmark_finished();
         let mut state = image.state();
         if let Sink::Folder(folder) = &sink {
             state.take_measurements(State::load(&folder.path));
@@ -101,8 +107,8 @@ impl Stage {
     }
 }
 
-/// Rebuilds the computation of an image and lets it run. On error nothing runs.
-pub fn rebuild(image: &Saved, come_back: &ComeBackArgs) -> Result<Tree> {
+/// On error nothing runs.
+fn rebuild(image: &Saved, come_back: &ComeBackArgs) -> Result<Tree> {
     let options = restart::Options {
         files: match come_back.files {
             Files::Rewind => restart::Files::Rewind,

@@ -82,30 +82,29 @@ pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapsho
     let mut writer = ImageWriter::create(image, &options.identity, options.compression)?;
     let start = Instant::now();
     let mut frozen = freeze(tree, options.freeze_timeout)?;
-    let copy = !options.stop && options.pause_method != PauseMethod::Stop;
-    let mut collected = match collect(tree, &mut frozen, options, copy) {
-        // No memory or no process slot for the copies: the program waits instead.
-        Err(Error::Os { source, .. }) if copy && no_room(&source) => {
-            collect(tree, &mut frozen, options, false)?
+    let mut collected = match collect_and_copy(tree, &mut frozen, options, &mut writer) {
+        Ok(collected) => collected,
+        Err(error) => {
+            frozen.release(tree);
+            return Err(error);
         }
-        outcome => outcome?,
     };
     let copied = !collected.copies.is_empty();
-    if copied {
-        copy_in_pause(&mut writer, &collected)?;
-        tree.snapshots.extend(collected.copies.values().map(Copy::pid));
-    }
-    let frozen = if copied { resume(frozen) } else { Some(frozen) };
-    let pause = start.elapsed();
-    collected.computation.pause_ns = pause.as_nanos() as u64;
-    let method = if copied {
-        PauseMethod::Fork
+    let frozen = if copied {
+        resume(tree, frozen)
     } else {
-        PauseMethod::Stop
+        Some(frozen)
     };
+    let pause = start.elapsed();
+    tree.snapshots.extend(collected.copies.values().map(Copy::pid));
+    collected.computation.pause_ns = pause.as_nanos() as u64;
     Ok(Snapshot {
         pause,
-        method,
+        method: if copied {
+            PauseMethod::Fork
+        } else {
+            PauseMethod::Stop
+        },
         writer: Some(writer),
         collected,
         frozen,
@@ -114,12 +113,31 @@ pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapsho
     })
 }
 
+/// Everything that has to be done while the program stands still.
+fn collect_and_copy(
+    tree: &Tree,
+    frozen: &mut Frozen,
+    options: &Options,
+    writer: &mut ImageWriter,
+) -> Result<Collected> {
+    let copy = !options.stop && options.pause_method != PauseMethod::Stop;
+    let collected = match collect(tree, frozen, options, copy) {
+        // No memory or no process slot for the copies: the program waits instead.
+        Err(Error::Os { source, .. }) if copy && no_room(&source) => collect(tree, frozen, options, false)?,
+        outcome => outcome?,
+    };
+    if !collected.copies.is_empty() {
+        copy_in_pause(writer, &collected)?;
+    }
+    Ok(collected)
+}
+
 fn no_room(error: &std::io::Error) -> bool {
     [Some(libc::ENOMEM), Some(libc::EAGAIN)].contains(&error.raw_os_error())
 }
 
-fn resume(frozen: Frozen) -> Option<Frozen> {
-    drop(frozen);
+fn resume(tree: &mut Tree, frozen: Frozen) -> Option<Frozen> {
+    frozen.release(tree);
     None
 }
 
@@ -185,7 +203,11 @@ impl Snapshot {
                 frozen.kill(tree);
                 tree.kill()
             }
-            _ => Ok(()),
+            Some(frozen) => {
+                frozen.release(tree);
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 }

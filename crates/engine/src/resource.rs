@@ -12,6 +12,7 @@ pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod scheduling;
 pub(crate) mod signal;
+pub(crate) mod socket;
 pub(crate) mod table;
 pub(crate) mod thread;
 pub(crate) mod timer;

@@ -1,12 +1,14 @@
 //! The processes of a computation, seen from the agent.
 
+use crate::checkpoint::freeze::release_late;
 use crate::error::Context;
 use crate::init::{Init, Request};
+use crate::resource::thread::ContextProc;
 use crate::{Error, Result};
 use rethaw_sys::namespace::ClockOffsets;
 use rethaw_sys::proc::{self, Pid, Tid};
 use rethaw_sys::{spawn, task};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -26,6 +28,8 @@ pub struct Tree {
     ended: Option<Ended>,
     /// Processes of ours among the computation's: copy-on-write children that are still being written.
     pub(crate) snapshots: BTreeSet<Pid>,
+    /// Threads that were asked to stop for a checkpoint that failed, and had not stopped when it did.
+    pub(crate) stragglers: Vec<(Pid, Tid)>,
     /// Timed calls in which threads were interrupted by earlier checkpoints: from then on the kernel shows
     /// restart_syscall(2) instead of the call's own number.
     pub(crate) interrupted: HashMap<Tid, InterruptedBefore>,
@@ -83,6 +87,7 @@ impl Tree {
             origin,
             ended: None,
             snapshots: BTreeSet::new(),
+            stragglers: Vec::new(),
             interrupted: HashMap::new(),
         })
     }
@@ -169,10 +174,21 @@ impl Tree {
     /// Reaps what has ended. `Some` once the main process has ended.
     pub fn reap(&mut self) -> Result<Option<Ended>> {
         self.reap_orphans();
+        self.release_stragglers();
         if self.ended.is_none() && crate::wait_readable(self.pidfd.as_fd(), Duration::ZERO) {
             self.ended = Some(self.find_end());
         }
         Ok(self.ended)
+    }
+
+    /// Lets go of stragglers that have stopped by now.
+    fn release_stragglers(&mut self) {
+        let stragglers = std::mem::take(&mut self.stragglers);
+        let late = |(pid, tid): &(Pid, Tid)| {
+            !release_late(*pid, *tid, &mut |pid, status| self.note_end(pid, status))
+        };
+        let left = stragglers.into_iter().filter(late).collect();
+        self.stragglers = left;
     }
 
     /// How the main process ended, from whoever knows: its parent (we or the init), else the kernel.
@@ -207,7 +223,7 @@ impl Tree {
     /// nobody's business any more.
     fn reap_orphans(&self) {
         for child in proc::children(Pid::own()).unwrap_or_default() {
-            let ours = child == self.main || Some(child.0) == self.init();
+            let ours = child == self.main || Some(child.0) == self.init() || self.snapshots.contains(&child);
             if !ours && proc::Stat::read(child).is_ok_and(|stat| stat.is_zombie()) {
                 let _ = task::reap(child);
             }
@@ -221,31 +237,34 @@ impl Tree {
 
     /// Living processes, main first, parents before children.
     pub(crate) fn members(&self) -> Result<Vec<Pid>> {
-        let mut roots = match (self.namespace_init, self.origin) {
-            (Some(init), _) => proc::children(init).unwrap_or_default(),
-            (None, Origin::Launched) => proc::children(Pid::own()).unwrap_or_default(),
-            (None, _) => vec![self.main],
+        let mut waiting: VecDeque<Pid> = match (self.namespace_init, self.origin) {
+            (Some(init), _) => self.children_of(init)?,
+            (None, Origin::Launched) => self.children_of(Pid::own())?,
+            (None, _) => [self.main].into(),
         };
-        roots.retain(|pid| !self.snapshots.contains(pid));
-        roots.sort_by_key(|pid| (*pid != self.main, pid.0));
+        waiting
+            .make_contiguous()
+            .sort_by_key(|pid| (*pid != self.main, pid.0));
         let mut members = Vec::new();
-        while let Some(pid) = if roots.is_empty() {
-            None
-        } else {
-            Some(roots.remove(0))
-        } {
-            let alive = proc::Stat::read(pid).is_ok_and(|stat| !stat.is_zombie());
-            if alive && !members.contains(&pid) {
+        while let Some(pid) = waiting.pop_front() {
+            if is_alive(pid)? && !members.contains(&pid) {
                 members.push(pid);
             }
-            let children = proc::children(pid).unwrap_or_default();
-            roots.extend(
-                children
-                    .into_iter()
-                    .filter(|child| !self.snapshots.contains(child)),
-            );
+            waiting.extend(self.children_of(pid)?);
         }
         Ok(members)
+    }
+
+    /// Children of a process without copies of ours; none when it is gone.
+    fn children_of(&self, pid: Pid) -> Result<VecDeque<Pid>> {
+        let children = match proc::children(pid) {
+            Err(e) if e.is_gone() => Vec::new(),
+            other => other.context_proc()?,
+        };
+        Ok(children
+            .into_iter()
+            .filter(|child| !self.snapshots.contains(child))
+            .collect())
     }
 
     /// Sends `signal` to the main process.
@@ -276,6 +295,16 @@ impl Tree {
             init.wait_end(deadline);
         }
         Ok(())
+    }
+}
+
+/// Whether anything of a process still runs: a main thread that has ended shows as a zombie while others live.
+fn is_alive(pid: Pid) -> Result<bool> {
+    match proc::Stat::read(pid) {
+        Err(e) if e.is_gone() => Ok(false),
+        stat => stat
+            .context_proc()
+            .map(|stat| !stat.is_zombie() || stat.num_threads > 1),
     }
 }
 

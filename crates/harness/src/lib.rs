@@ -18,6 +18,7 @@ mod case;
 mod commands;
 mod counter;
 mod failure;
+mod image_edit;
 pub mod interrupted;
 mod job;
 pub mod matrix;

@@ -1,7 +1,7 @@
 //! The self-checking programs, each under every way of checkpoint and restart.
 
 use crate::commands::REFUSED;
-use crate::{Case, Failure, Job, Outcome, PATIENCE, Result, case, ensure, programs, wait_for};
+use crate::{Case, Failure, Job, Outcome, PATIENCE, Result, case, ensure, image_edit, programs, wait_for};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -78,6 +78,36 @@ struct Trial<'a> {
     program: &'a str,
     binary: PathBuf,
     base: PathBuf,
+}
+
+/// Restarts a program from an image that says it was taken under a kernel with another vdso.
+pub fn under_another_kernel(program: &str) -> Outcome {
+    case(&format!("{program}-vdso"), |case| {
+        let trial = Trial::new(case, program)?;
+        let Start::Ready(mut job) = trial.ready(trial.launch(Variant::Stopped)?)? else {
+            return Ok(());
+        };
+        case.checkpoint(&["--stop"])?;
+        job.wait(PATIENCE)?;
+        image_edit::derive(&case.checkpoints(), |process| {
+            // With a function of another name, the two are not interchangeable.
+            let vdso = process.memory.iter_mut().map(|memory| &mut memory.vdso);
+            for code in vdso {
+                let name = code.windows(14).position(|text| text == b"__vdso_getcpu\0");
+                if let Some(at) = name {
+                    code[at + 12] = b'X';
+                }
+            }
+        })?;
+        job = case.restart(&[])?;
+        trial.pass(job)?;
+        let said = fs::read_to_string(case.path("restart.err"))?;
+        ensure!(
+            said.contains("__vdso_getcpX"),
+            "the old vdso was not bridged: {said}"
+        );
+        Ok(())
+    })
 }
 
 /// The program said early that it cannot run here.

@@ -1,7 +1,8 @@
 //! Every program of tests/programs under every variant of checkpoint and restart.
 #![forbid(unsafe_code)]
 
-use rethaw_harness::{Outcome, ensure_equal, matrix, programs};
+use rethaw_harness::matrix::{self, Variant};
+use rethaw_harness::{Outcome, ensure_equal, programs};
 
 macro_rules! programs {
     ($($name:ident)*) => {
@@ -107,6 +108,10 @@ programs! {
     signalfd
     sleep_absolute
     sleep_relative
+    socket_named
+    socket_pair
+    socket_queue
+    socket_shutdown
     stack_below_pointer
     stack_coroutines
     stack_growing
@@ -130,7 +135,11 @@ programs! {
 }
 
 /// What cannot be checkpointed yet is refused with a clear message, and the program runs on.
-const REFUSED: &[(&str, &str)] = &[("socket_pair", "socket")];
+const REFUSED: &[(&str, &str)] = &[
+    ("socket_connected", "tcp connection"),
+    ("socket_rights", "scm_rights"),
+    ("file_other_name", "hard link"),
+];
 
 #[test]
 fn what_cannot_be_checkpointed_is_refused() -> Outcome {
@@ -139,11 +148,25 @@ fn what_cannot_be_checkpointed_is_refused() -> Outcome {
         .try_for_each(|(program, word)| matrix::refused(program, word))
 }
 
+/// Programs of which a second checkpoint without a restart in between is refused.
+const ONCE: &[&str] = &["socket_empty"];
+
+#[test]
+fn what_can_be_checkpointed_once_is() -> Outcome {
+    ONCE.iter().try_for_each(|program| {
+        let variants = [Variant::Alone, Variant::Damaged, Variant::Twice, Variant::Killed];
+        variants
+            .into_iter()
+            .try_for_each(|variant| matrix::run(program, variant))
+    })
+}
+
 #[test]
 fn every_program_is_listed() -> Outcome {
     let mut listed: Vec<&str> = LISTED
         .iter()
         .copied()
+        .chain(ONCE.iter().copied())
         .chain(REFUSED.iter().map(|(name, _)| *name))
         .collect();
     listed.sort_unstable();

@@ -8,6 +8,7 @@ pub mod probe;
 pub mod proc;
 pub mod ptrace;
 pub mod remote;
+pub mod socket;
 pub mod spawn;
 pub mod task;
 pub mod vdso;

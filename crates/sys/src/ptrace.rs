@@ -75,6 +75,8 @@ pub struct Running(pub Tid);
 #[derive(Debug)]
 pub struct Stopped {
     tid: Tid,
+    /// A stop signal that came in the middle of a remote call (SIGSTOP cannot be blocked) and is still owed.
+    owed: i32,
 }
 
 /// One ptrace request without result data.
@@ -125,11 +127,8 @@ impl Running {
     pub fn wait(&self, deadline: Instant) -> io::Result<Wait> {
         let mut pause = Duration::from_micros(5);
         loop {
-            match poll_status(self.0) {
-                Ok(Some(status)) => return self.decode(status),
-                Ok(None) => {}
-                Err(e) if e.raw_os_error() == Some(libc::ECHILD) => return Ok(Wait::Gone(None)),
-                Err(e) => return Err(e),
+            if let Some(wait) = self.poll()? {
+                return Ok(wait);
             }
             if Instant::now() >= deadline {
                 return Ok(Wait::TimedOut);
@@ -139,21 +138,41 @@ impl Running {
         }
     }
 
-    /// Waits like [`Running::wait`] but without a limit and without sleeping in between: for stops that follow
-    /// at once, such as those of a remote call.
-    pub fn wait_blocking(&self) -> io::Result<Wait> {
-        let mut status = 0;
+    /// Waits for a stop that follows at once, such as those of a remote call: first without sleeping, because
+    /// it usually comes within microseconds.
+    ///
+    /// A killed leader cannot be waited for until all other threads of its process have been (a zombie leader
+    /// stays one, wait(2) "delay_group_leader"); so a thread that is found dead counts as gone.
+    pub fn wait_soon(&self) -> io::Result<Wait> {
+        const SPINS: u32 = 2000;
+        for _ in 0..SPINS {
+            if let Some(wait) = self.poll()? {
+                return Ok(wait);
+            }
+            std::thread::yield_now();
+        }
         loop {
-            // SAFETY: `status` is a live c_int.
-            if unsafe { libc::waitpid(self.0.0, &raw mut status, libc::__WALL) } != -1 {
-                return self.decode(status);
+            match self.wait(Instant::now() + Duration::from_millis(20))? {
+                Wait::TimedOut if self.is_dead() => return Ok(Wait::Gone(None)),
+                Wait::TimedOut => {}
+                other => return Ok(other),
             }
-            let e = io::Error::last_os_error();
-            match e.raw_os_error() {
-                Some(libc::EINTR) => {}
-                Some(libc::ECHILD) => return Ok(Wait::Gone(None)),
-                _ => return Err(e),
-            }
+        }
+    }
+
+    /// Whether /proc shows the thread as dead or not at all.
+    fn is_dead(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
+        let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+        matches!(state, None | Some('Z' | 'X'))
+    }
+
+    fn poll(&self) -> io::Result<Option<Wait>> {
+        match poll_status(self.0) {
+            Ok(Some(status)) => self.decode(status).map(Some),
+            Ok(None) => Ok(None),
+            Err(e) if e.raw_os_error() == Some(libc::ECHILD) => Ok(Some(Wait::Gone(None))),
+            Err(e) => Err(e),
         }
     }
 
@@ -183,7 +202,7 @@ impl Running {
 
     /// Treats the thread as stopped, after [`Wait::Stopped`].
     pub fn into_stopped(self) -> Stopped {
-        Stopped { tid: self.0 }
+        Stopped { tid: self.0, owed: 0 }
     }
 }
 
@@ -202,7 +221,7 @@ impl Stopped {
     /// Lets it run to the next entry or exit of a system call.
     pub fn resume_to_syscall(&mut self) -> io::Result<Wait> {
         request(libc::PTRACE_SYSCALL, self.tid, 0, 0)?;
-        Running(self.tid).wait_blocking()
+        Running(self.tid).wait_soon()
     }
 
     /// Asks for another stop, at the next return to user code.
@@ -210,17 +229,37 @@ impl Stopped {
         request(libc::PTRACE_INTERRUPT, self.tid, 0, 0).map(drop)
     }
 
+    /// Notes a stop signal that was taken from the thread.
+    pub fn owe(&mut self, signal: i32) {
+        self.owed = signal;
+    }
+
+    /// The stop signal that is owed to it, or 0.
+    pub fn owed(&self) -> i32 {
+        self.owed
+    }
+
     /// Brings a thread that is stopped elsewhere (after remote calls) to a stop in which the kernel applies
     /// its restart rules when it runs on, without letting it execute anything.
     pub fn park(&mut self) -> io::Result<Wait> {
         request(libc::PTRACE_INTERRUPT, self.tid, 0, 0)?;
-        request(libc::PTRACE_CONT, self.tid, 0, 0)?;
-        Running(self.tid).wait_blocking()
+        loop {
+            request(libc::PTRACE_CONT, self.tid, 0, 0)?;
+            match Running(self.tid).wait_soon()? {
+                Wait::Stopped(Stop::Signal(signal)) => self.owe(signal),
+                other => return Ok(other),
+            }
+        }
     }
 
     /// Lets go of it; it runs on (or goes back to its group stop).
     pub fn detach(self) -> io::Result<()> {
-        request(libc::PTRACE_DETACH, self.tid, 0, 0).map(drop)
+        self.detach_with(0)
+    }
+
+    /// As [`Stopped::detach`] from a stop before the delivery of `signal`, which it then gets.
+    pub fn detach_with(self, signal: i32) -> io::Result<()> {
+        request(libc::PTRACE_DETACH, self.tid, 0, signal as usize).map(drop)
     }
 
     /// Changes what happens with its children and at the death of the tracer.
@@ -373,5 +412,5 @@ pub fn kill_and_reap(tid: Tid) {
     // SAFETY: kill has no memory arguments.
     unsafe { libc::kill(tid.0, libc::SIGKILL) };
     let running = Running(tid);
-    while let Ok(Wait::Stopped(_)) = running.wait_blocking() {}
+    while let Ok(Wait::Stopped(_)) = running.wait_soon() {}
 }

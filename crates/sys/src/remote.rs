@@ -166,7 +166,7 @@ impl<'a> Remote<'a> {
             .take()
             .ok_or_else(|| io::Error::other("a remote clone made no traced child"))?;
         let child = Running::born(tid);
-        match child.wait_blocking()? {
+        match child.wait_soon()? {
             Wait::Stopped(_) => Ok((child.into_stopped(), inside)),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
@@ -202,11 +202,8 @@ impl<'a> Remote<'a> {
             match self.thread.resume_to_syscall()? {
                 Wait::Stopped(Stop::Syscall) => return Ok(()),
                 Wait::Stopped(Stop::Born(tid)) => self.born = Some(tid),
-                Wait::Stopped(Stop::Signal(signal)) => {
-                    return Err(io::Error::other(format!(
-                        "signal {signal} in a remote system call"
-                    )));
-                }
+                // All signals are blocked, but SIGSTOP cannot be.
+                Wait::Stopped(Stop::Signal(signal)) => self.thread.owe(signal),
                 Wait::Stopped(_) => {}
                 Wait::Gone(_) | Wait::TimedOut => return Err(io::Error::from_raw_os_error(libc::ESRCH)),
             }

@@ -229,6 +229,7 @@ fn look_at_description(description: &DescriptionV1, processes: &[ProcessV1]) -> 
         Some(DescriptionKind::Object(file)) => ("memfd", format!("object {}", file.object)),
         Some(DescriptionKind::Terminal(path)) => ("terminal", lossy(path)),
         Some(DescriptionKind::SocketPair(pair)) => ("socket pair", format!("peer {}", pair.peer)),
+        Some(DescriptionKind::Socket(socket)) => ("socket", socket_name(socket)),
         Some(DescriptionKind::PidFd(pid)) => ("pidfd", format!("process {pid}")),
         #[allow(unreachable_patterns)]
         Some(_) => ("other", String::new()),
@@ -238,6 +239,16 @@ fn look_at_description(description: &DescriptionV1, processes: &[ProcessV1]) -> 
         kind,
         what,
         open: where_open(description.id, processes),
+    }
+}
+
+fn socket_name(socket: &rethaw_image::record::SocketV1) -> String {
+    let bound = socket.bound.as_ref().map(|bound| lossy(&bound.name));
+    let name = bound.unwrap_or_else(|| socket.address.clone());
+    match socket.listens {
+        true => format!("listens at {name}"),
+        false if name.is_empty() => "not bound".to_string(),
+        false => format!("bound to {name}"),
     }
 }
 

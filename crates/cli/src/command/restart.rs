@@ -2,11 +2,11 @@
 
 use super::launch::refuse_running;
 use crate::detach::detach;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, status};
 use crate::message;
 use crate::options::{ComeBackArgs, ProtectArgs, RestartArgs};
 use crate::sink::{OwnedFolder, Sink};
-use crate::start::{Saved, Stage, checkpoint_folder, rebuild};
+use crate::start::{Saved, Stage, checkpoint_folder};
 use crate::supervise::Outcome;
 use rethaw_image::{Folder, Generation};
 use std::path::{Path, PathBuf};
@@ -25,15 +25,22 @@ pub fn restart(args: &RestartArgs) -> Result<ExitCode> {
     let outcome = if from.is_dir() {
         let candidates = candidates(&Folder::open(&from)?)?;
         let folder = destination(&args.protect, &from)?;
-        guard(&folder, args.take_over)?;
+        guard(&folder, &computation_of(&candidates), args.take_over)?;
         from_newest(stage, folder, candidates, &args.come_back)?
     } else {
         let image = Saved::read(&from)?;
         let folder = destination(&args.protect, &parent(&from))?;
-        guard(&folder, args.take_over)?;
+        guard(&folder, &image.identity.computation, args.take_over)?;
         stage.restart(&image, &args.come_back, Sink::Folder(folder))?
     };
     Ok(outcome.exit())
+}
+
+fn computation_of(candidates: &[Generation]) -> String {
+    candidates
+        .first()
+        .map(|newest| newest.computation.clone())
+        .unwrap_or_default()
 }
 
 fn parent(image: &Path) -> PathBuf {
@@ -44,7 +51,22 @@ fn parent(image: &Path) -> PathBuf {
     }
 }
 
-fn guard(folder: &OwnedFolder, take_over: bool) -> Result<()> {
+/// A folder is of one computation, and that must not be running.
+fn guard(folder: &OwnedFolder, computation: &str, take_over: bool) -> Result<()> {
+    let other = folder
+        .folder
+        .generations()?
+        .into_iter()
+        .find(|one| one.computation != computation);
+    if other.is_some() {
+        return Err(Failure::with_status(
+            status::FOREIGN,
+            format!(
+                "{} holds checkpoints of another computation; choose another --dir for new ones",
+                folder.path.display()
+            ),
+        ));
+    }
     if take_over { Ok(()) } else { refuse_running(folder) }
 }
 
@@ -69,7 +91,7 @@ fn destination(args: &ProtectArgs, from: &Path) -> Result<OwnedFolder> {
 fn candidates(folder: &Folder) -> Result<Vec<Generation>> {
     let survey = folder.survey()?;
     for (generation, error) in &survey.damaged {
-        message::warn(format!("checkpoint {generation} is damaged: {error}"));
+        message::warn(format!("checkpoint {generation} is not whole any more: {error}"));
     }
     if survey.complete.is_empty() {
         let path = folder.path().display();
@@ -95,7 +117,7 @@ fn from_newest(
 ) -> Result<Outcome> {
     let mut last = None;
     for candidate in candidates {
-        let rebuilt = open(&candidate).and_then(|image| Ok((rebuild(&image, come_back)?, image)));
+        let rebuilt = open(&candidate).and_then(|image| Ok((stage.rebuild(&image, come_back)?, image)));
         match rebuilt {
             Ok((tree, image)) => return stage.go_on(tree, &image, Sink::Folder(folder)),
             Err(failure) if failure.is_of_image() => {

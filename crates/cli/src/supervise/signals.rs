@@ -21,6 +21,8 @@ const RELAYED: [Signal; 9] = [
     Signal::SIGCONT,
 ];
 
+const DEADLY: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+
 /// The signals of this process.
 #[derive(Debug)]
 pub struct Signals {
@@ -37,6 +39,18 @@ impl Signals {
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let fd = SignalFd::with_flags(&blocked, flags).context(|| "open a signalfd".to_string())?;
         Ok(Signals { fd })
+    }
+
+    /// Runs `work`, which may take long and leaves nothing behind when this process dies, so that Ctrl-C and
+    /// the like end this process meanwhile.
+    pub fn interruptible<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        let deadly: SigSet = DEADLY.into_iter().collect();
+        deadly
+            .thread_unblock()
+            .context(|| "unblock signals".to_string())?;
+        let done = work();
+        deadly.thread_block().context(|| "block signals".to_string())?;
+        Ok(done)
     }
 
     /// The next one that has come.

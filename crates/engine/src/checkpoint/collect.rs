@@ -7,16 +7,16 @@ use crate::error::{Context, Error};
 use crate::resource::descriptor::Descriptions;
 use crate::resource::memory::PageRange;
 use crate::resource::object::{Object, Objects};
-use crate::resource::thread::ContextProc;
+use crate::resource::thread::{ContextProc, GoingOn};
 use crate::resource::{memory, process, thread};
 use crate::tree::Tree;
 use crate::{Result, foothold};
 use rethaw_image::record::{
-    ClocksV1, ComputationV1, DescriptionKind, DescriptionV1, PipeV1, ProcessV1, TakenV1,
+    ClocksV1, ComputationV1, DescriptionKind, DescriptionV1, MemoryV1, PipeV1, ProcessV1, TakenV1,
 };
 use rethaw_sys::namespace;
 use rethaw_sys::proc::{self, Maps, Pid};
-use rethaw_sys::remote::Remote;
+use rethaw_sys::remote::{Foothold, Remote};
 use rethaw_sys::task;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -59,6 +59,10 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         copies.extend(made.map(|made| (frozen.pid, made)));
         pages.push((frozen.pid, ranges));
     }
+    // A copy would become the child of a process that adopts orphans itself, and be seen by it: none at all then.
+    if processes.iter().any(|process| process.child_subreaper) {
+        copies.clear();
+    }
     Ok(Collected {
         computation: computation(tree, options, &processes)?,
         processes,
@@ -96,30 +100,47 @@ fn collect_process(
             .pending(true)
             .context(|| format!("cannot read signals of process {pid}"))?;
     }
-    let mut made = None;
-    for (index, (thread, registers)) in frozen.threads.iter_mut().zip(&going_on).enumerate() {
-        let threads = thread::collect(pid, thread, registers, &foothold, |remote| {
-            if index == 0 {
-                process::collect_inside(pid, record, remote)?;
-                ask_break(&mut address_space, remote)?;
-                memory::collect_lock_future(pid, &mut address_space, remote)?;
-                if copy {
-                    made = Some(snapshot::copy_process(pid, remote, &foothold)?);
-                }
-            }
-            Ok(())
-        })?;
-        record.threads.push(threads);
-    }
-    foothold
+    let collected = collect_threads(frozen, &going_on, &foothold, record, &mut address_space, copy);
+    // Whatever came of it: the program gets back what was borrowed.
+    let back = foothold
         .give_back()
-        .context(|| format!("cannot put back what was borrowed from process {pid}"))?;
+        .context(|| format!("cannot put back what was borrowed from process {pid}"));
+    let made = collected?;
+    back?;
     record.memory = Some(address_space);
     Ok((ranges, made))
 }
 
+/// All threads, and in the leader what only the process itself is told.
+fn collect_threads(
+    frozen: &mut FrozenProcess,
+    going_on: &[GoingOn],
+    foothold: &Foothold,
+    record: &mut ProcessV1,
+    address_space: &mut MemoryV1,
+    copy: bool,
+) -> Result<Option<Copy>> {
+    let pid = frozen.pid;
+    let mut made = None;
+    for (index, (thread, going_on)) in frozen.threads.iter_mut().zip(going_on).enumerate() {
+        let collected = thread::collect(pid, thread, going_on, foothold, |remote| {
+            if index == 0 {
+                process::collect_inside(pid, record, remote)?;
+                ask_break(address_space, remote)?;
+                memory::collect_lock_future(pid, address_space, remote)?;
+                if copy && !record.child_subreaper {
+                    made = Some(snapshot::copy_process(pid, remote, foothold)?);
+                }
+            }
+            Ok(())
+        })?;
+        record.threads.push(collected);
+    }
+    Ok(made)
+}
+
 /// The program break.
-fn ask_break(record: &mut rethaw_image::record::MemoryV1, remote: &mut Remote<'_>) -> Result<()> {
+fn ask_break(record: &mut MemoryV1, remote: &mut Remote<'_>) -> Result<()> {
     let now = remote
         .must(libc::SYS_brk, [0; 6])
         .context(|| "cannot ask for the program break".to_owned())?;

@@ -2,6 +2,7 @@
 
 use super::sleep::Sleepers;
 use crate::error::Context;
+use crate::resource::thread::ContextProc;
 use crate::tree::{InterruptedBefore, Tree};
 use crate::{Error, Result};
 use rethaw_sys::arch::Interrupted;
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 pub struct Frozen {
     /// Parents before children, the main process first.
     pub processes: Vec<FrozenProcess>,
+    /// Seized and asked to stop, but not stopped yet.
+    pending: Vec<(Pid, Tid)>,
 }
 
 /// One process, standing still.
@@ -42,69 +45,75 @@ pub struct FrozenThread {
 pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
     let mut sleepers = Sleepers::default();
     tree.members()?.into_iter().for_each(|pid| sleepers.look(pid));
-    let deadline = Instant::now() + timeout;
     let mut frozen = Frozen {
         processes: Vec::new(),
+        pending: std::mem::take(&mut tree.stragglers),
     };
-    // A process that was running while we looked may have made another one: look until nothing new is found.
-    loop {
-        let mut found_new = false;
-        for pid in tree.members()? {
-            found_new |= frozen.stop_process(tree, pid, deadline)?;
-        }
-        if !found_new {
-            break;
+    match frozen.stop_all(tree, &sleepers, Instant::now() + timeout) {
+        Ok(()) => Ok(frozen),
+        Err(error) => {
+            frozen.release(tree);
+            Err(error)
         }
     }
-    frozen.forget_ended(tree);
-    if frozen.processes.is_empty() {
-        return Err(Error::Ended);
-    }
-    frozen.note_interrupted(tree, &sleepers)?;
-    Ok(frozen)
 }
 
 impl Frozen {
-    /// Stops all threads of a process that are not stopped yet. Gives whether there were any.
-    fn stop_process(&mut self, tree: &mut Tree, pid: Pid, deadline: Instant) -> Result<bool> {
-        let mut found_new = false;
+    /// A process that was running while we looked may have made another one: looks until nothing new is found.
+    fn stop_all(&mut self, tree: &mut Tree, sleepers: &Sleepers, deadline: Instant) -> Result<()> {
         loop {
-            let mut new = self.seize_new_threads(pid)?;
-            if new.is_empty() {
-                return Ok(found_new);
+            let mut found_new = false;
+            for pid in tree.members()? {
+                refuse_without_main_thread(pid)?;
+                found_new |= self.seize_new_threads(pid)?;
+                self.wait_stops(tree, deadline)?;
             }
-            found_new = true;
-            for running in &new {
-                // ESRCH: it has ended since; waiting tells.
-                let _ = running.interrupt();
-            }
-            for running in std::mem::take(&mut new) {
-                self.wait_stop(tree, pid, running, deadline)?;
+            if !found_new {
+                break;
             }
         }
+        self.forget_ended(tree)?;
+        if self.processes.is_empty() {
+            return Err(Error::Ended);
+        }
+        self.note_interrupted(tree, sleepers)
     }
 
-    fn seize_new_threads(&mut self, pid: Pid) -> Result<Vec<Running>> {
-        let mut seized = Vec::new();
-        for tid in proc::tasks(pid).unwrap_or_default() {
+    /// Seizes the threads of a process that are not seized yet and asks them to stop. Gives whether there were
+    /// any.
+    fn seize_new_threads(&mut self, pid: Pid) -> Result<bool> {
+        let mut found_new = false;
+        for tid in tasks_of(pid)? {
             if self.holds(pid, tid) {
                 continue;
             }
             match Running::seize(tid, Trace::Plain) {
-                Ok(running) => seized.push(running),
+                Ok(running) => {
+                    // ESRCH: it has ended since; waiting tells.
+                    let _ = running.interrupt();
+                    self.pending.push((pid, tid));
+                    found_new = true;
+                }
                 Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
                 Err(_) if proc::Stat::read((pid, tid)).is_ok_and(|stat| stat.is_zombie()) => {}
                 Err(source) => return Err(cannot_seize(pid, tid, source)),
             }
         }
-        Ok(seized)
+        Ok(found_new)
+    }
+
+    fn wait_stops(&mut self, tree: &mut Tree, deadline: Instant) -> Result<()> {
+        while let Some((pid, tid)) = self.pending.last().copied() {
+            self.wait_stop(tree, pid, Running::born(tid), deadline)?;
+            self.pending.retain(|(_, other)| *other != tid);
+        }
+        Ok(())
     }
 
     fn holds(&self, pid: Pid, tid: Tid) -> bool {
-        self.processes
-            .iter()
-            .filter(|p| p.pid == pid)
-            .any(|p| p.threads.iter().any(|t| t.stopped.tid() == tid))
+        let mut of_process = self.processes.iter().filter(|p| p.pid == pid);
+        self.pending.contains(&(pid, tid))
+            || of_process.any(|p| p.threads.iter().any(|t| t.stopped.tid() == tid))
     }
 
     fn wait_stop(
@@ -177,7 +186,7 @@ impl Frozen {
         for process in processes {
             for thread in process.threads.into_iter().rev() {
                 let tid = thread.stopped.tid();
-                let status = collect_end(tid);
+                let status = collect_killed(tid);
                 if tid == process.pid.leader() {
                     tree.note_end(process.pid, status);
                 }
@@ -185,10 +194,43 @@ impl Frozen {
         }
     }
 
-    /// Threads that ended between two sweeps are no longer there.
-    fn forget_ended(&mut self, _tree: &Tree) {
-        self.processes
-            .retain(|p| proc::Stat::read(p.pid).is_ok_and(|stat| !stat.is_zombie()));
+    /// Lets go of processes that ended between two sweeps. A process whose main thread has ended cannot be
+    /// looked at through it.
+    fn forget_ended(&mut self, tree: &mut Tree) -> Result<()> {
+        let mut living = Vec::new();
+        for process in std::mem::take(&mut self.processes) {
+            match proc::Stat::read(process.pid) {
+                Ok(stat) if !stat.is_zombie() => living.push(process),
+                Ok(stat) if stat.num_threads > 1 => {
+                    let pid = process.pid;
+                    self.processes.push(process);
+                    self.processes.append(&mut living);
+                    return Err(main_thread_ended(pid));
+                }
+                _ => release_process(process, &mut |pid, status| tree.note_end(pid, status)),
+            }
+        }
+        self.processes = living;
+        Ok(())
+    }
+
+    /// Lets every thread run again.
+    pub fn release(mut self, tree: &mut Tree) {
+        let stragglers = self.let_go(&mut |pid, status| tree.note_end(pid, status));
+        tree.stragglers.extend(stragglers);
+    }
+
+    /// Gives the threads that have not stopped yet and so cannot be detached.
+    fn let_go(&mut self, note_end: &mut dyn FnMut(Pid, Option<i32>)) -> Vec<(Pid, Tid)> {
+        let pending = std::mem::take(&mut self.pending);
+        let stragglers = pending
+            .into_iter()
+            .filter(|(pid, tid)| !release_late(*pid, *tid, note_end))
+            .collect();
+        for process in std::mem::take(&mut self.processes) {
+            release_process(process, note_end);
+        }
+        stragglers
     }
 
     /// Remembers the numbers of interrupted timed calls, see [`InterruptedBefore`].
@@ -229,23 +271,100 @@ impl Frozen {
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        for process in self.processes.drain(..) {
-            for thread in process.threads {
-                // ESRCH: it was killed meanwhile.
-                let _ = thread.stopped.detach();
-            }
+        self.let_go(&mut |_, _| {});
+    }
+}
+
+/// Lets the threads of a process run, the leader last: if the process was killed meanwhile, its leader cannot be
+/// collected before the others, and nobody but us, their tracer, can collect those.
+fn release_process(process: FrozenProcess, note_end: &mut dyn FnMut(Pid, Option<i32>)) {
+    for thread in process.threads.into_iter().rev() {
+        let tid = thread.stopped.tid();
+        if thread.stopped.owed() != 0 {
+            let _ = task::kill(process.pid, thread.stopped.owed());
+        }
+        if thread.stopped.detach().is_err() && tid == process.pid.leader() {
+            note_end(process.pid, collect_end(tid));
+        } else if proc::Stat::read((process.pid, tid)).is_err() {
+            collect_end(tid);
         }
     }
 }
 
-/// Waits until a killed thread is gone. Gives its wait status.
-fn collect_end(tid: Tid) -> Option<i32> {
-    loop {
-        match Running::born(tid).wait_blocking() {
-            Ok(Wait::Stopped(_) | Wait::TimedOut) => {}
-            Ok(Wait::Gone(status)) => return status,
-            Err(_) => return None,
+/// Detaches a thread that was asked to stop, if it has by now. Gives whether it is dealt with.
+pub(crate) fn release_late(pid: Pid, tid: Tid, note_end: &mut dyn FnMut(Pid, Option<i32>)) -> bool {
+    let running = Running::born(tid);
+    match running.wait(Instant::now()) {
+        Ok(Wait::Stopped(stop)) => {
+            let signal = if let Stop::Signal(signal) = stop {
+                signal
+            } else {
+                0
+            };
+            let _ = running.into_stopped().detach_with(signal);
+            true
         }
+        Ok(Wait::Gone(status)) => {
+            if tid == pid.leader() {
+                note_end(pid, status);
+            }
+            true
+        }
+        Ok(Wait::TimedOut) => false,
+        Err(_) => true,
+    }
+}
+
+/// Threads of a process; none when it is gone.
+fn tasks_of(pid: Pid) -> Result<Vec<Tid>> {
+    match proc::tasks(pid) {
+        Err(e) if e.is_gone() => Ok(Vec::new()),
+        other => other.context_proc(),
+    }
+}
+
+fn refuse_without_main_thread(pid: Pid) -> Result<()> {
+    let ended = proc::Stat::read(pid).is_ok_and(|stat| stat.is_zombie() && stat.num_threads > 1);
+    if ended {
+        Err(main_thread_ended(pid))
+    } else {
+        Ok(())
+    }
+}
+
+fn main_thread_ended(pid: Pid) -> Error {
+    Error::Refused {
+        what: "a process whose main thread has ended while others run".to_owned(),
+        pid: pid.0,
+        place: "main thread".to_owned(),
+        remedy: "let the main thread wait for the others instead".to_owned(),
+    }
+}
+
+/// Collects a thread that we have killed.
+fn collect_killed(tid: Tid) -> Option<i32> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match Running::born(tid).wait(deadline) {
+            Ok(Wait::Stopped(_)) => {}
+            Ok(Wait::Gone(status)) => return status,
+            _ => return None,
+        }
+    }
+}
+
+/// Collects a thread that could not be detached because it is dying (or, after an execve(2) in another thread,
+/// is another one by now, which is let go). Gives its wait status.
+fn collect_end(tid: Tid) -> Option<i32> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let running = Running::born(tid);
+    match running.wait(deadline) {
+        Ok(Wait::Gone(status)) => status,
+        Ok(Wait::Stopped(_)) => {
+            let _ = running.into_stopped().detach();
+            None
+        }
+        _ => None,
     }
 }
 

@@ -55,7 +55,7 @@ impl<'a> PageCopier<'a> {
             let buffer = &mut self.buffer[..len];
             let read = match range.forced {
                 false => memory::read(pid, start, buffer),
-                true => read_forced(forced, start, buffer),
+                true => read_forced(|at, page| forced.read(at, page), start, buffer),
             };
             read.context(|| format!("cannot read memory of process {pid} at {start:#x}"))?;
             self.writer
@@ -84,8 +84,9 @@ impl<'a> PageCopier<'a> {
         let own = std::fs::File::open(path).context(name)?;
         let mut position = 0;
         while position < size {
-            let Ok(start) = seek(&own, SeekFrom::Data(position)) else {
-                break;
+            let start = match seek(&own, SeekFrom::Data(position)) {
+                Err(rustix::io::Errno::NXIO) => break,
+                outcome => outcome.context(name)?,
             };
             let end = seek(&own, SeekFrom::Hole(start))
                 .context(name)?
@@ -110,15 +111,22 @@ impl<'a> PageCopier<'a> {
     }
 }
 
-/// Pages that cannot be read even with force lie beyond the end of a mapped file (SIGBUS for the program):
-/// there is nothing in them.
-fn read_forced(memory: &ForcedMemory, start: u64, buffer: &mut [u8]) -> io::Result<()> {
-    if memory.read(start, buffer).is_ok() {
-        return Ok(());
+/// Pages that cannot be read even with force (EIO) lie beyond the end of a mapped file (SIGBUS for the program):
+/// there is nothing in them. Any other error means that the memory could not be read.
+fn read_forced(
+    read: impl Fn(u64, &mut [u8]) -> io::Result<()>,
+    start: u64,
+    buffer: &mut [u8],
+) -> io::Result<()> {
+    let nothing_there = |e: &io::Error| e.raw_os_error() == Some(libc::EIO);
+    match read(start, buffer) {
+        Err(e) if nothing_there(&e) => {}
+        outcome => return outcome,
     }
     for (address, page) in (start..).step_by(PAGE).zip(buffer.chunks_mut(PAGE)) {
-        if memory.read(address, page).is_err() {
-            page.fill(0);
+        match read(address, page) {
+            Err(e) if nothing_there(&e) => page.fill(0),
+            outcome => outcome?,
         }
     }
     Ok(())
@@ -167,4 +175,42 @@ pub(crate) fn sync_files(collected: &Collected) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Memory of which only the first page can be read, with `error` for the others.
+    fn one_page(error: fn() -> io::Error) -> impl Fn(u64, &mut [u8]) -> io::Result<()> {
+        move |start, buffer| {
+            if start + buffer.len() as u64 > PAGE as u64 {
+                return Err(error());
+            }
+            buffer.fill(7);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn pages_beyond_the_end_of_a_file_are_zero() {
+        let mut buffer = vec![1; 3 * PAGE];
+        let memory = one_page(|| io::Error::from_raw_os_error(libc::EIO));
+        read_forced(memory, 0, &mut buffer).unwrap();
+        assert!(buffer[..PAGE].iter().all(|byte| *byte == 7));
+        assert!(buffer[PAGE..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn other_errors_are_no_zeros() {
+        let mut buffer = vec![1; 3 * PAGE];
+        let errors: [fn() -> io::Error; 2] = [
+            || io::Error::from_raw_os_error(libc::ESRCH),
+            || io::ErrorKind::UnexpectedEof.into(),
+        ];
+        for error in errors {
+            assert!(read_forced(one_page(error), 0, &mut buffer).is_err());
+        }
+    }
 }

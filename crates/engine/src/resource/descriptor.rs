@@ -3,7 +3,7 @@
 
 use super::object::Objects;
 use super::thread::ContextProc;
-use super::{epoll, event, file, pipe};
+use super::{epoll, event, file, pipe, socket};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::launcher::{self, Inherited};
@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Where a description was first seen.
@@ -130,7 +131,7 @@ impl Descriptions {
             }
             FileType::RegularFile | FileType::Directory => file::collect(seen),
             FileType::CharacterDevice => file::collect_device(seen),
-            FileType::Socket => Err(seen.refused("a socket")),
+            FileType::Socket => socket::collect(seen, &self.seen),
             FileType::BlockDevice => Err(seen.refused("a block device")),
             _ => Err(seen.refused("a file of unknown type")),
         }
@@ -141,8 +142,12 @@ impl Descriptions {
 fn collect_object(seen: &Seen, objects: &mut Objects) -> Result<DescriptionKind> {
     let name = || format!("cannot look at {}", seen.name());
     let file = File::from(seen.duplicate.try_clone().context(name)?);
-    if file.metadata().context(name)?.is_dir() {
+    let metadata = file.metadata().context(name)?;
+    if metadata.is_dir() {
         return Err(seen.refused("a deleted folder"));
+    }
+    if metadata.nlink() > 0 && !seen.target.as_os_str().as_bytes().starts_with(b"/memfd:") {
+        return Err(seen.refused("a file that has lost this name and has another one (hard link)"));
     }
     let object = objects.opened(&seen.target, file).context(name)?;
     Ok(DescriptionKind::Object(ObjectFileV1 {

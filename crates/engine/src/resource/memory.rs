@@ -13,6 +13,7 @@ use rethaw_sys::proc::{self, Maps, Pid, Vma};
 use rethaw_sys::remote::Remote;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -206,6 +207,13 @@ fn classify_file(pid: Pid, vma: &Vma, mapping: &mut MappingV1, objects: &mut Obj
     }
     mapping.offset = vma.offset;
     let unchanged = if vma.deleted { None } else { same_file(vma) };
+    if unchanged.is_none() && vma.shared && !vma.deleted {
+        return Err(refused(
+            pid,
+            vma,
+            "a shared mapping of a file whose name leads to another file by now",
+        ));
+    }
     Ok(match (unchanged, vma.shared) {
         (Some(identity), _) => {
             mapping.file = Some(identity);
@@ -227,7 +235,7 @@ fn classify_file(pid: Pid, vma: &Vma, mapping: &mut MappingV1, objects: &mut Obj
 
 /// The file that is mapped, if its name still leads to it.
 fn same_file(vma: &Vma) -> Option<FileIdentityV1> {
-    let path = Path::new(std::ffi::OsStr::new(std::str::from_utf8(&vma.name).ok()?));
+    let path = Path::new(std::ffi::OsStr::from_bytes(&vma.name));
     let metadata = fs::metadata(path).ok()?;
     // The device of a mapping is not that of stat(2) on btrfs and overlayfs; the inode is.
     (metadata.ino() == vma.ino).then(|| file_identity(path))

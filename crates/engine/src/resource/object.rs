@@ -54,7 +54,10 @@ impl Objects {
     pub fn mapped(&mut self, pid: Pid, vma: &Vma) -> u32 {
         let object = self.entry(vma.dev, vma.ino);
         object.describe(&vma.name);
-        object.record.size = object.record.size.max(vma.offset + vma.bytes());
+        // A mapping may be longer than what is mapped: only without a descriptor it has to tell the size.
+        if object.file.is_none() {
+            object.record.size = object.record.size.max(vma.offset + vma.bytes());
+        }
         if vma.has(b"ht") {
             object.record.huge_page = vma.page_bytes;
         }
@@ -261,4 +264,45 @@ fn write_all_at(fd: &OwnedFd, bytes: &[u8], offset: u64, huge_page: u64) -> io::
         done += rustix::io::pwrite(fd, &bytes[done..], offset + done as u64)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A memfd of 100 bytes and a mapping of its one page.
+    fn short_memfd() -> (File, Vma) {
+        let file = File::from(rustix::fs::memfd_create("short", MemfdFlags::CLOEXEC).unwrap());
+        file.set_len(100).unwrap();
+        let metadata = file.metadata().unwrap();
+        let vma = Vma {
+            start: 0x10000,
+            end: 0x11000,
+            shared: true,
+            dev: metadata.dev(),
+            ino: metadata.ino(),
+            name: b"/memfd:short".to_vec(),
+            deleted: true,
+            ..Vma::default()
+        };
+        (file, vma)
+    }
+
+    #[test]
+    fn a_mapping_does_not_make_a_file_longer() {
+        for mapped_first in [false, true] {
+            let (file, vma) = short_memfd();
+            let mut objects = Objects::default();
+            if mapped_first {
+                objects.mapped(Pid(1), &vma);
+            }
+            objects
+                .opened(Path::new("/memfd:short (deleted)"), file)
+                .unwrap();
+            objects.mapped(Pid(1), &vma);
+            let all = objects.into_vec();
+            assert_eq!(all.iter().map(|o| o.record.size).collect::<Vec<_>>(), [100]);
+        }
+    }
 }

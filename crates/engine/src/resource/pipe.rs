@@ -6,12 +6,15 @@ use crate::Result;
 use crate::error::{Context, Error};
 use rethaw_image::record::{DescriptionKind, DescriptionV1, PipeEndV1, PipeV1};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, tee};
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
 
 /// The pipes of a computation, found by inode.
 #[derive(Debug, Default)]
@@ -24,11 +27,12 @@ impl Pipes {
     pub fn end(&mut self, seen: &Seen, ino: u64) -> DescriptionKind {
         let next = self.by_inode.len() as u32 + 1;
         let pipe = *self.by_inode.entry(ino).or_insert(next);
-        let target = seen.path().as_os_str().as_bytes();
-        let path = if target.starts_with(b"pipe:") {
-            Vec::new()
-        } else {
-            target.to_vec()
+        // A FIFO whose name is gone or leads elsewhere is like a pipe: nobody can open it any more.
+        let path = match fs::metadata(seen.path()) {
+            Ok(named) if named.file_type().is_fifo() && named.ino() == ino => {
+                seen.path().as_os_str().as_bytes().to_vec()
+            }
+            _ => Vec::new(),
         };
         DescriptionKind::Pipe(PipeEndV1 { pipe, path })
     }
@@ -146,10 +150,19 @@ fn copy(from: rustix::fd::BorrowedFd<'_>, waiting: usize, capacity: usize) -> io
     Ok(packets)
 }
 
-/// Makes a pipe again. Gives its two ends.
-pub(crate) fn rebuild(record: &PipeV1) -> Result<(OwnedFd, OwnedFd)> {
-    let name = || "cannot rebuild a pipe".to_owned();
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).context(name)?;
+/// Makes a pipe again, or opens the FIFO that it is. Gives its two ends.
+pub(crate) fn rebuild(record: &PipeV1, fifo: Option<&Path>) -> Result<(OwnedFd, OwnedFd)> {
+    let name = || match fifo {
+        Some(path) => format!("cannot rebuild the named pipe {}", path.display()),
+        None => "cannot rebuild a pipe".to_owned(),
+    };
+    let (reader, writer) = match fifo {
+        Some(path) => {
+            let both = open_fifo(path)?;
+            (both.try_clone().context(name)?, both)
+        }
+        None => pipe_with(PipeFlags::CLOEXEC).context(name)?,
+    };
     if record.capacity > 0 && fcntl_getpipe_size(&writer).is_ok_and(|size| size != record.capacity as usize) {
         fcntl_setpipe_size(&writer, record.capacity as usize).context(name)?;
     }
@@ -157,15 +170,38 @@ pub(crate) fn rebuild(record: &PipeV1) -> Result<(OwnedFd, OwnedFd)> {
     Ok((reader, writer))
 }
 
-fn refill(writer: &OwnedFd, record: &PipeV1) -> io::Result<()> {
-    if record.packet_mode {
-        rustix::fs::fcntl_setfl(writer, OFlags::DIRECT)?;
+/// Both ends of a FIFO in one description, so that no opening of it waits for the other end.
+fn open_fifo(path: &Path) -> Result<OwnedFd> {
+    let gone = || Error::CannotRestart {
+        what: format!("the named pipe {} is gone, which the program had open", path.display()),
+        remedy: "make it again (mkfifo), or tell where it is now with --map OLD=NEW".to_owned(),
+    };
+    let name = || format!("cannot open the named pipe {}", path.display());
+    if !fs::metadata(path).is_ok_and(|now| now.file_type().is_fifo()) {
+        return Err(gone());
     }
-    let mut file = std::fs::File::from(writer.try_clone()?);
-    record
-        .packets
-        .iter()
-        .try_for_each(|packet| file.write_all(packet))
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::empty()).context(name)?;
+    let stat = rustix::fs::fstat(&fd).context(name)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Fifo => Ok(fd),
+        _ => Err(gone()),
+    }
+}
+
+/// Never blocks: what does not fit is an error.
+fn refill(writer: &OwnedFd, record: &PipeV1) -> io::Result<()> {
+    let mut flags = OFlags::NONBLOCK;
+    flags.set(OFlags::DIRECT, record.packet_mode);
+    rustix::fs::fcntl_setfl(writer, flags)?;
+    let mut file = fs::File::from(writer.try_clone()?);
+    for packet in &record.packets {
+        file.write_all(packet).map_err(|e| match e.kind() {
+            io::ErrorKind::WouldBlock => io::Error::other("what was in it does not fit"),
+            _ => e,
+        })?;
+    }
+    Ok(())
 }
 
 /// One end with the flags that it had. The ends that pipe(2) gives are plain; any other description of the
@@ -179,4 +215,27 @@ pub(crate) fn open_end(record: &DescriptionV1, ends: &(OwnedFd, OwnedFd)) -> Res
     let fd = rustix::fs::open(path_of(path.as_bytes()), flags, Mode::empty()).context(name)?;
     super::event::set_flags(&fd, record)?;
     Ok(fd)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_an_error_and_does_not_block() {
+        let record = PipeV1 {
+            capacity: 4096,
+            packets: vec![vec![1; 2 * 4096]],
+            ..PipeV1::default()
+        };
+        assert!(rebuild(&record, None).is_err());
+    }
+
+    #[test]
+    fn a_fifo_that_is_gone_or_another_file_is_refused() {
+        for path in ["/nowhere/fifo", "/dev/null"] {
+            assert!(rebuild(&PipeV1::default(), Some(Path::new(path))).is_err());
+        }
+    }
 }

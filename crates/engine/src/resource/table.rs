@@ -3,7 +3,7 @@
 
 use super::descriptor::reads;
 use super::object::RebuiltObjects;
-use super::{epoll, event, file, pipe};
+use super::{epoll, event, file, pipe, socket};
 use crate::Result;
 use crate::error::Context;
 use crate::init::Init;
@@ -14,6 +14,7 @@ use rethaw_sys::task;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 /// Rebuilds the descriptor tables of a computation.
 #[derive(Debug)]
@@ -23,21 +24,25 @@ pub(crate) struct Table<'a> {
     /// Descriptions that are made already.
     made: BTreeMap<u32, OwnedFd>,
     pipes: BTreeMap<u32, (OwnedFd, OwnedFd)>,
+    /// By the numbers of their descriptions.
+    sockets: BTreeMap<u32, OwnedFd>,
 }
 
 impl<'a> Table<'a> {
-    /// Makes the pipes with their contents; descriptions are made when the first process needs them.
+    /// Makes the pipes and sockets with their contents; descriptions are made when the first process needs them.
     pub fn new(plan: &'a Plan, init: &Init) -> Result<Table<'a>> {
         let pipes = plan
             .pipes
             .iter()
-            .map(|(number, record)| Ok((*number, pipe::rebuild(record)?)));
+            .map(|(number, record)| Ok((*number, pipe::rebuild(record, fifo(plan, *number).as_deref())?)));
         let pipes = pipes.collect::<Result<_>>()?;
+        let sockets = socket::rebuild(&plan.descriptions, &plan.places)?;
         Ok(Table {
             plan,
             passage: Passage::new(init)?,
             made: BTreeMap::new(),
             pipes,
+            sockets,
         })
     }
 
@@ -118,7 +123,7 @@ impl<'a> Table<'a> {
     }
 
     fn make(
-        &self,
+        &mut self,
         record: &DescriptionV1,
         objects: &RebuiltObjects,
         warnings: &mut Vec<String>,
@@ -143,7 +148,11 @@ impl<'a> Table<'a> {
             DescriptionKind::TimerFd(timer) => event::rebuild_timerfd(timer)?,
             DescriptionKind::SignalFd(mask) => event::rebuild_signalfd(*mask)?,
             DescriptionKind::Epoll(_) => epoll::make()?,
-            DescriptionKind::SocketPair(_) | DescriptionKind::PidFd(_) => {
+            DescriptionKind::SocketPair(_) | DescriptionKind::Socket(_) => self
+                .sockets
+                .remove(&record.id)
+                .ok_or_else(|| damaged("a socket that is missing"))?,
+            DescriptionKind::PidFd(_) => {
                 return Err(damaged("a descriptor of a kind that this version does not know"));
             }
         };
@@ -171,6 +180,16 @@ impl<'a> Table<'a> {
         }
         Ok(())
     }
+}
+
+/// Where a pipe has its name, if it is a FIFO.
+fn fifo(plan: &Plan, pipe: u32) -> Option<PathBuf> {
+    plan.descriptions.values().find_map(|record| match &record.kind {
+        Some(DescriptionKind::Pipe(end)) if end.pipe == pipe && !end.path.is_empty() => {
+            Some(plan.places.path(&end.path))
+        }
+        _ => None,
+    })
 }
 
 /// Puts a descriptor that has arrived under the number that it had.

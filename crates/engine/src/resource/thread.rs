@@ -227,17 +227,19 @@ pub(crate) fn collect(
         ..ThreadV1::default()
     };
     let mut remote = Remote::begin(stopped, foothold).context(name)?;
-    ask_thread(&mut remote, &mut record).context(name)?;
-    record.credentials = Some(credentials::collect(&status, &mut remote).context(name)?);
-    process(&mut remote)?;
-    remote.end().context(name)?;
+    let asked = ask_thread(&mut remote, &status, &mut record)
+        .context(name)
+        .and_then(|()| process(&mut remote));
+    // Whatever came of it: the thread gets back what it had.
+    let ended = remote.end().context(name);
+    asked.and(ended)?;
     Ok(record)
 }
 
 const PR_GET_TID_ADDRESS: u64 = 40;
 const PR_GET_PDEATHSIG: u64 = 2;
 
-fn ask_thread(remote: &mut Remote<'_>, record: &mut ThreadV1) -> std::io::Result<()> {
+fn ask_thread(remote: &mut Remote<'_>, status: &proc::Status, record: &mut ThreadV1) -> std::io::Result<()> {
     let out = remote.put(0, &[0; 64])?;
     remote.must(libc::SYS_sigaltstack, [0, out, 0, 0, 0, 0])?;
     record.alternate_stack = remote.get::<24>(0)?.to_vec();
@@ -245,6 +247,7 @@ fn ask_thread(remote: &mut Remote<'_>, record: &mut ThreadV1) -> std::io::Result
     record.tid_address = u64::from_ne_bytes(remote.get(0)?);
     remote.must(libc::SYS_prctl, [PR_GET_PDEATHSIG, out, 0, 0, 0, 0])?;
     record.parent_death_signal = i32::from_ne_bytes(remote.get(0)?);
+    record.credentials = Some(credentials::collect(status, remote)?);
     let slack = scheduling::ask_timer_slack(remote)?;
     if let Some(attributes) = &mut record.scheduling {
         attributes.timer_slack_ns = slack;

@@ -7,6 +7,7 @@ use crate::restart::Stub;
 use rethaw_image::record::{Backing, MappingV1, MemoryV1, ProcessV1};
 use rethaw_sys::arch::Registers;
 use rethaw_sys::proc::{Maps, Pid, Vma};
+use rethaw_sys::remote::GADGET_SIZE;
 use rethaw_sys::vdso;
 
 /// Room for a vdso with its data pages behind the foothold.
@@ -27,7 +28,7 @@ pub(crate) fn rebuild(stub: &mut Stub, process: &ProcessV1, warnings: &mut Vec<S
     };
     let new = map_at(stub, first.start)?;
     let code = code(stub.pid, &new)?;
-    if new.start == old.start && code == record.vdso {
+    if new.start == old.start && same_code(&code, &record.vdso) {
         return Ok(());
     }
     refuse_if_inside(process, old)?;
@@ -37,6 +38,12 @@ pub(crate) fn rebuild(stub: &mut Stub, process: &ProcessV1, warnings: &mut Vec<S
     unmap_special(stub)?;
     let elsewhere = map_at(stub, stub.start() + FOOTHOLD_SIZE + PAGE)?;
     bridge(stub, record, old, &elsewhere, warnings)
+}
+
+/// Whether two vdsos are the same but for the last bytes, which a foothold may have used.
+fn same_code(a: &[u8], b: &[u8]) -> bool {
+    let used = |code: &[u8]| code.len().saturating_sub(GADGET_SIZE as usize);
+    a.len() == b.len() && a[..used(a)] == b[..used(b)]
 }
 
 const PAGE: u64 = rethaw_image::PAGE as u64;

@@ -24,6 +24,9 @@ pub(crate) struct Rebuilt {
     stubs: Vec<Stub>,
     /// Killed (and with it everything in its namespace) unless the computation was resumed.
     init: Pid,
+    /// The init, stopped until everything else runs: while it is traced, it dies with us, and everything with it.
+    /// Letting go of it is what commits the restart.
+    parent: Option<Stopped>,
     resumed: bool,
     /// Threads that go on with a timed call.
     pub asleep: HashMap<Tid, InterruptedBefore>,
@@ -41,11 +44,13 @@ impl Rebuilt {
         let mut rebuilt = Rebuilt {
             stubs: Vec::new(),
             init: init.pid(),
+            parent: None,
             resumed: false,
             asleep: HashMap::new(),
         };
         let mut parent = stop_init(init.pid())?;
         rebuilt.clone_processes(plan, &mut parent)?;
+        rebuilt.parent = Some(parent);
         let objects = RebuiltObjects::build(plan, reader, init)?;
         let mut table = Table::new(plan, init)?;
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
@@ -60,7 +65,6 @@ impl Rebuilt {
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             rebuilt.asleep.extend(finish_process(stub, record, warnings)?);
         }
-        parent.detach().context(|| "the init has ended".to_owned())?;
         Ok(rebuilt)
     }
 
@@ -98,7 +102,7 @@ impl Rebuilt {
             .ok_or_else(|| super::plan::damaged("no main process"))
     }
 
-    /// Lets everything run.
+    /// Lets everything run, the init last: if we are killed before, everything dies with it.
     pub fn resume(mut self, plan: &Plan) -> Result<()> {
         for (stub, record) in self.stubs.drain(..).zip(&plan.processes) {
             if record.stopped_by != 0 {
@@ -110,6 +114,9 @@ impl Rebuilt {
                     .detach()
                     .context(|| format!("process {} has ended", record.pid))?;
             }
+        }
+        if let Some(init) = self.parent.take() {
+            init.detach().context(|| "the init has ended".to_owned())?;
         }
         self.resumed = true;
         Ok(())

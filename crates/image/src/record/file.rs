@@ -37,7 +37,7 @@ pub struct DescriptionV1 {
     /// What it is.
     #[prost(
         oneof = "DescriptionKind",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22"
     )]
     pub kind: Option<DescriptionKind>,
     /// Locks held through it.
@@ -104,6 +104,9 @@ pub enum DescriptionKind {
     /// A process descriptor for a process of this image.
     #[prost(int32, tag = "21")]
     PidFd(i32),
+    /// A socket that is not connected, or a datagram socket that is connected by an address.
+    #[prost(message, tag = "22")]
+    Socket(SocketV1),
 }
 
 /// A regular file or folder.
@@ -233,7 +236,82 @@ pub struct SocketPairV1 {
     /// SO_RCVBUF as set.
     #[prost(uint32, tag = "6")]
     pub receive_buffer: u32,
-    /// SO_PASSCRED.
-    #[prost(bool, tag = "7")]
-    pub pass_credentials: bool,
+    /// Further options.
+    #[prost(message, repeated, tag = "7")]
+    pub options: Vec<SocketOptionV1>,
+    /// The other end was closed before it had read everything: the next read fails with ECONNRESET.
+    #[prost(bool, tag = "8")]
+    pub reset: bool,
+    /// Where this end is bound to.
+    #[prost(message, optional, tag = "9")]
+    pub bound: Option<UnixNameV1>,
+}
+
+/// An option of a socket (setsockopt(2)).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SocketOptionV1 {
+    /// SOL_SOCKET, IPPROTO_TCP …
+    #[prost(int32, tag = "1")]
+    pub level: i32,
+    /// SO_KEEPALIVE …
+    #[prost(int32, tag = "2")]
+    pub name: i32,
+    /// As getsockopt(2) shows it.
+    #[prost(bytes = "vec", tag = "3")]
+    pub value: Vec<u8>,
+}
+
+/// What a Unix socket is bound to.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct UnixNameV1 {
+    /// A path, or an abstract name with its leading zero byte.
+    #[prost(bytes = "vec", tag = "1")]
+    pub name: Vec<u8>,
+    /// Permissions of the file at that path; 0 when it is gone or another one.
+    #[prost(uint32, tag = "2")]
+    pub mode: u32,
+}
+
+/// A socket on its own.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SocketV1 {
+    /// AF_UNIX, AF_INET, AF_INET6.
+    #[prost(int32, tag = "1")]
+    pub family: i32,
+    /// SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET.
+    #[prost(int32, tag = "2")]
+    pub socket_type: i32,
+    /// IPPROTO_TCP, IPPROTO_UDP, 0.
+    #[prost(int32, tag = "3")]
+    pub protocol: i32,
+    /// What a Unix socket is bound to.
+    #[prost(message, optional, tag = "4")]
+    pub bound: Option<UnixNameV1>,
+    /// Address and port that an internet socket is bound to, as text; empty when it is not.
+    #[prost(string, tag = "5")]
+    pub address: String,
+    /// It listens.
+    #[prost(bool, tag = "6")]
+    pub listens: bool,
+    /// Backlog of a socket that listens.
+    #[prost(uint32, tag = "7")]
+    pub backlog: u32,
+    /// Name of the Unix datagram socket that it sends to; empty when it is not connected.
+    #[prost(bytes = "vec", tag = "8")]
+    pub peer: Vec<u8>,
+    /// Address and port that a UDP socket sends to, as text; empty when it is not connected.
+    #[prost(string, tag = "9")]
+    pub peer_address: String,
+    /// shutdown(2) state: bit 0 receive, bit 1 send.
+    #[prost(uint32, tag = "10")]
+    pub shutdown: u32,
+    /// SO_SNDBUF as set (half of what getsockopt shows).
+    #[prost(uint32, tag = "11")]
+    pub send_buffer: u32,
+    /// SO_RCVBUF as set.
+    #[prost(uint32, tag = "12")]
+    pub receive_buffer: u32,
+    /// Further options.
+    #[prost(message, repeated, tag = "13")]
+    pub options: Vec<SocketOptionV1>,
 }
