@@ -63,7 +63,8 @@ pub fn self_checking() -> Result<Vec<String>> {
 }
 
 /// Names of the real programs, for [`build`].
-pub const REAL: [&str; 6] = [
+pub const REAL: [&str; 7] = [
+    "counter",
     "openmp",
     "openmp-static",
     "threads-musl",
