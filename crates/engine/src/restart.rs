@@ -68,7 +68,7 @@ pub fn restart(image: &Path, options: &Options, progress: Progress<'_>) -> Resul
     let reader = ImageReader::open(image)?;
     let plan = Plan::read(&reader, options)?;
     let mut warnings = check::machine(&plan)?;
-    let rewinds = check::files(&plan, options)?;
+    let rewinds = check::files(&plan, options, &mut warnings)?;
     let init = Init::start(Request {
         foothold: plan.foothold,
         clocks: Some(plan.clocks()),

@@ -70,7 +70,7 @@ fn matters(flag: &str) -> bool {
 }
 
 /// The files that the program has open or mapped, its folder, its executable. Gives what is to be rewound.
-pub(crate) fn files(plan: &Plan, options: &Options) -> Result<Vec<Rewind>> {
+pub(crate) fn files(plan: &Plan, options: &Options, warnings: &mut Vec<String>) -> Result<Vec<Rewind>> {
     for process in &plan.processes {
         let mappings = process.memory.iter().flat_map(|memory| &memory.mappings);
         for mapping in mappings.filter(|m| m.backing() == Backing::File) {
@@ -90,14 +90,14 @@ pub(crate) fn files(plan: &Plan, options: &Options) -> Result<Vec<Rewind>> {
             }
         }
     }
-    rewinds(plan, options.files)
+    rewinds(plan, options.files, warnings)
 }
 
-fn rewinds(plan: &Plan, files: Files) -> Result<Vec<Rewind>> {
+fn rewinds(plan: &Plan, files: Files, warnings: &mut Vec<String>) -> Result<Vec<Rewind>> {
     let mut rewinds = Vec::new();
     for description in plan.descriptions.values() {
         if let Some(DescriptionKind::Regular(regular)) = &description.kind {
-            let planned = file::plan_rewind(description, regular, files, &plan.places)?;
+            let planned = file::plan_rewind(description, regular, files, &plan.places, warnings)?;
             rewinds.extend(planned.filter(|new| !rewinds.contains(new)));
         }
     }
@@ -115,6 +115,17 @@ fn mapped_file(plan: &Plan, mapping: &MappingV1) -> Result<()> {
             remedy: "put it back, or tell where it is now with --map OLD=NEW".to_owned(),
         });
     };
+    if mapping.shared && now.is_file() && now.size() < saved.size {
+        return Err(Error::CannotRestart {
+            what: format!(
+                "{} has {} bytes, but had {} at the checkpoint, and the program has it mapped",
+                path.display(),
+                now.size(),
+                saved.size
+            ),
+            remedy: "put the file back as it was, or tell where it is with --map OLD=NEW".to_owned(),
+        });
+    }
     if !mapping.shared && differs(saved, &now) {
         return Err(Error::CannotRestart {
             what: format!("{} has changed since the checkpoint, and the program runs its old contents", path.display()),
@@ -127,6 +138,5 @@ fn mapped_file(plan: &Plan, mapping: &MappingV1) -> Result<()> {
 
 fn differs(saved: &FileIdentityV1, now: &fs::Metadata) -> bool {
     let regular = now.is_file();
-    let mtime_ns = now.mtime() * 1_000_000_000 + now.mtime_nsec();
-    regular && (saved.size != now.size() || saved.mtime_ns != mtime_ns)
+    regular && (saved.size != now.size() || saved.mtime_ns != crate::mtime_ns(now))
 }
