@@ -31,17 +31,26 @@ pub(crate) fn machine(plan: &Plan) -> Result<Vec<String>> {
             remedy: "restart on a node of the same or a newer kind".to_owned(),
         });
     }
-    let uid = rustix::process::geteuid().as_raw();
-    if plan.computation.uid != uid {
-        return Err(Error::CannotRestart {
-            what: format!(
-                "the checkpoint is of user {}, and you are user {uid}",
-                plan.computation.uid
-            ),
-            remedy: "restart it as that user".to_owned(),
-        });
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    same_ids("user", [plan.computation.uid], uid)?;
+    same_ids("group", [plan.computation.gid], gid)?;
+    let threads = plan.processes.iter().flat_map(|process| &process.threads);
+    for credentials in threads.filter_map(|thread| thread.credentials.as_ref()) {
+        same_ids("user", credentials.uids.iter().copied(), uid)?;
+        same_ids("group", credentials.gids.iter().copied(), gid)?;
     }
     Ok(Vec::new())
+}
+
+/// Everything comes back with the ids of who restarts it; even root is not asked to make others.
+fn same_ids(what: &str, saved: impl IntoIterator<Item = u32>, ours: u32) -> Result<()> {
+    match saved.into_iter().find(|id| *id != ours) {
+        None => Ok(()),
+        Some(other) => Err(Error::CannotRestart {
+            what: format!("the checkpoint is of {what} {other}, and you are {what} {ours}"),
+            remedy: format!("restart it as that {what}"),
+        }),
+    }
 }
 
 /// Instruction sets that programs choose at run time. Other flags (of the kernel, of virtualisation, of power
@@ -139,4 +148,15 @@ fn mapped_file(plan: &Plan, mapping: &MappingV1) -> Result<()> {
 fn differs(saved: &FileIdentityV1, now: &fs::Metadata) -> bool {
     let regular = now.is_file();
     regular && (saved.size != now.size() || saved.mtime_ns != crate::mtime_ns(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_id_has_to_be_ours() {
+        assert!(same_ids("user", [1000; 4], 1000).is_ok());
+        assert!(same_ids("user", [1000, 1000, 0, 1000], 1000).is_err());
+    }
 }
