@@ -5,6 +5,7 @@ mod passage;
 mod plan;
 mod rebuild;
 mod stub;
+mod valid;
 
 use crate::checkpoint::Progress;
 use crate::init::{Init, Request};

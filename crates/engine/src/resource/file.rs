@@ -288,7 +288,8 @@ mod tests {
 
     /// What is planned, and the warnings, for a file that was changed in place after the checkpoint.
     fn plan_for_changed(flags: i32, files: Files) -> (Result<Option<Rewind>>, Vec<String>) {
-        let path = std::env::temp_dir().join(format!("rethaw-rewind-{}-{flags}-{files:?}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("rethaw-rewind-{}-{flags}-{files:?}", std::process::id()));
         fs::write(&path, "text").unwrap();
         let regular = RegularV1 {
             file: Some(crate::file_identity(&path)),

@@ -297,9 +297,7 @@ mod tests {
             if mapped_first {
                 objects.mapped(Pid(1), &vma);
             }
-            objects
-                .opened(Path::new("/memfd:short (deleted)"), file)
-                .unwrap();
+            objects.opened(Path::new("/memfd:short (deleted)"), file).unwrap();
             objects.mapped(Pid(1), &vma);
             let all = objects.into_vec();
             assert_eq!(all.iter().map(|o| o.record.size).collect::<Vec<_>>(), [100]);

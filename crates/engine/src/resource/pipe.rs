@@ -173,7 +173,10 @@ pub(crate) fn rebuild(record: &PipeV1, fifo: Option<&Path>) -> Result<(OwnedFd, 
 /// Both ends of a FIFO in one description, so that no opening of it waits for the other end.
 fn open_fifo(path: &Path) -> Result<OwnedFd> {
     let gone = || Error::CannotRestart {
-        what: format!("the named pipe {} is gone, which the program had open", path.display()),
+        what: format!(
+            "the named pipe {} is gone, which the program had open",
+            path.display()
+        ),
         remedy: "make it again (mkfifo), or tell where it is now with --map OLD=NEW".to_owned(),
     };
     let name = || format!("cannot open the named pipe {}", path.display());

@@ -110,7 +110,10 @@ pub(crate) fn rebuild_posix(remote: &mut Remote<'_>, records: &[PosixTimerV1]) -
         const MOST: i32 = 1_000_000;
         if !chosen && record.id > MOST {
             return Err(Error::CannotRestart {
-                what: format!("a POSIX timer has the number {}, which this kernel cannot give", record.id),
+                what: format!(
+                    "a POSIX timer has the number {}, which this kernel cannot give",
+                    record.id
+                ),
                 remedy: "restart it under Linux 6.15 or newer".to_owned(),
             });
         }

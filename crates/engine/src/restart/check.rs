@@ -31,7 +31,10 @@ pub(crate) fn machine(plan: &Plan) -> Result<Vec<String>> {
             remedy: "restart on a node of the same or a newer kind".to_owned(),
         });
     }
-    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
     same_ids("user", [plan.computation.uid], uid)?;
     same_ids("group", [plan.computation.gid], gid)?;
     let threads = plan.processes.iter().flat_map(|process| &process.threads);
