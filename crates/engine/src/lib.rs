@@ -47,6 +47,12 @@ pub(crate) fn fill_identity(
     identity.dev = metadata.dev();
     identity.ino = metadata.ino();
     identity.size = metadata.size();
-    identity.mtime_ns = metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec();
+    identity.mtime_ns = mtime_ns(metadata);
     identity.mode = metadata.mode();
+}
+
+/// Modification time in nanoseconds since the epoch.
+pub(crate) fn mtime_ns(metadata: &std::fs::Metadata) -> i64 {
+    use std::os::unix::fs::MetadataExt;
+    metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec()
 }

@@ -11,6 +11,7 @@ pub(crate) mod object;
 pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod scheduling;
+pub(crate) mod sharing;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod table;

@@ -5,6 +5,7 @@ mod passage;
 mod plan;
 mod rebuild;
 mod stub;
+mod valid;
 
 use crate::checkpoint::Progress;
 use crate::init::{Init, Request};
@@ -48,8 +49,10 @@ impl Places {
         let old = file::path_of(old);
         let fitting = self.0.iter().filter(|(from, _)| old.starts_with(from));
         let best = fitting.max_by_key(|(from, _)| from.as_os_str().len());
-        match best.and_then(|(from, to)| Some(to.join(old.strip_prefix(from).ok()?))) {
-            Some(new) => new,
+        match best.and_then(|(from, to)| Some((to, old.strip_prefix(from).ok()?))) {
+            // Joined with nothing, a path gets a slash at its end.
+            Some((to, rest)) if rest.as_os_str().is_empty() => to.clone(),
+            Some((to, rest)) => to.join(rest),
             None => old,
         }
     }
@@ -68,7 +71,7 @@ pub fn restart(image: &Path, options: &Options, progress: Progress<'_>) -> Resul
     let reader = ImageReader::open(image)?;
     let plan = Plan::read(&reader, options)?;
     let mut warnings = check::machine(&plan)?;
-    let rewinds = check::files(&plan, options)?;
+    let rewinds = check::files(&plan, options, &mut warnings)?;
     let init = Init::start(Request {
         foothold: plan.foothold,
         clocks: Some(plan.clocks()),
@@ -84,4 +87,24 @@ pub fn restart(image: &Path, options: &Options, progress: Progress<'_>) -> Resul
     warnings.sort();
     warnings.dedup();
     Ok((tree, Report { warnings }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_prefix_is_replaced() {
+        let pairs = [("/a", "/x"), ("/a/file", "/b/file"), ("/c", "/d")];
+        let places = Places(pairs.map(|(from, to)| (from.into(), to.into())).to_vec());
+        for (old, new) in [
+            ("/a/other", "/x/other"),
+            ("/a/file", "/b/file"),
+            ("/c", "/d"),
+            ("/c/deep/er", "/d/deep/er"),
+            ("/cc/file", "/cc/file"),
+        ] {
+            assert_eq!(places.path(old.as_bytes()).as_os_str(), new);
+        }
+    }
 }

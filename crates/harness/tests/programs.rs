@@ -76,6 +76,7 @@ programs! {
     madvise_flags
     memory_anonymous
     memory_changing
+    memory_droppable
     memory_file
     memory_growing_down
     memory_locked

@@ -35,6 +35,24 @@ pub fn same_description(a: (Pid, i32), b: (Pid, i32)) -> io::Result<bool> {
     check(order).map(|order| order == 0)
 }
 
+/// What threads can share with each other (kcmp(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// The address space (KCMP_VM).
+    Memory = 1,
+    /// The descriptor table (KCMP_FILES).
+    Descriptors = 2,
+    /// Current folder, root and umask (KCMP_FS).
+    Folders = 3,
+}
+
+/// Whether two threads share a resource.
+pub fn same_resource(a: Tid, b: Tid, resource: Resource) -> io::Result<bool> {
+    // SAFETY: integers only.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, a.0, b.0, resource as libc::c_int, 0, 0) };
+    check(order).map(|order| order == 0)
+}
+
 /// Robust futex list of a thread: (head, length) (get_robust_list(2)).
 pub fn robust_list(tid: Tid) -> io::Result<(u64, u64)> {
     let (mut head, mut len) = (0_u64, 0_u64);

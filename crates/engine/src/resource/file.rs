@@ -122,6 +122,7 @@ pub(crate) fn plan_rewind(
     regular: &RegularV1,
     files: Files,
     places: &Places,
+    warnings: &mut Vec<String>,
 ) -> Result<Option<Rewind>> {
     let Some(saved) = &regular.file else {
         return Ok(None);
@@ -147,11 +148,19 @@ pub(crate) fn plan_rewind(
             remedy: "put the file back as it was, or take it as it is with --files keep".to_owned(),
         });
     }
-    if files == Files::Refuse && (now.size() != saved.size) {
+    let touched = saved.mtime_ns != crate::mtime_ns(&now);
+    if files == Files::Refuse && (now.size() != saved.size || touched) {
         return Err(Error::CannotRestart {
             what: format!("{} has changed since the checkpoint", path.display()),
             remedy: "put the file back as it was, or allow the change with --files rewind".to_owned(),
         });
+    }
+    let appends = record.flags & libc::O_APPEND as u32 != 0;
+    if now.size() == saved.size && touched && !appends {
+        warnings.push(format!(
+            "{} was written to since the checkpoint, but has the same size: it is taken as it is",
+            path.display()
+        ));
     }
     Ok((now.size() > saved.size).then_some(Rewind {
         path,
@@ -269,4 +278,42 @@ pub(crate) fn lock_in_process(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, SystemTime};
+
+    /// What is planned, and the warnings, for a file that was changed in place after the checkpoint.
+    fn plan_for_changed(flags: i32, files: Files) -> (Result<Option<Rewind>>, Vec<String>) {
+        let path =
+            std::env::temp_dir().join(format!("rethaw-rewind-{}-{flags}-{files:?}", std::process::id()));
+        fs::write(&path, "text").unwrap();
+        let regular = RegularV1 {
+            file: Some(crate::file_identity(&path)),
+            offset: 0,
+        };
+        let later = SystemTime::now() + Duration::from_secs(5);
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(later).unwrap();
+        let record = DescriptionV1 {
+            flags: flags as u32,
+            ..DescriptionV1::default()
+        };
+        let mut warnings = Vec::new();
+        let planned = plan_rewind(&record, &regular, files, &Places::default(), &mut warnings);
+        fs::remove_file(&path).unwrap();
+        (planned, warnings)
+    }
+
+    #[test]
+    fn a_file_that_was_changed_in_place_is_told_or_refused() {
+        let (planned, warnings) = plan_for_changed(libc::O_RDWR, Files::Rewind);
+        assert_eq!((planned.unwrap(), warnings.len()), (None, 1));
+        let (planned, warnings) = plan_for_changed(libc::O_WRONLY | libc::O_APPEND, Files::Rewind);
+        assert_eq!((planned.unwrap(), warnings.len()), (None, 0));
+        assert!(plan_for_changed(libc::O_RDWR, Files::Refuse).0.is_err());
+    }
 }

@@ -55,8 +55,8 @@ impl PageRange {
 }
 
 /// VmFlags that can be set again and are (Documentation/filesystems/proc.rst).
-const KEPT_FLAGS: [&[u8; 2]; 11] = [
-    b"gd", b"lo", b"lf", b"nr", b"ht", b"hg", b"nh", b"dc", b"wf", b"dd", b"mg",
+const KEPT_FLAGS: [&[u8; 2]; 12] = [
+    b"gd", b"lo", b"lf", b"nr", b"ht", b"hg", b"nh", b"dc", b"wf", b"dd", b"mg", b"dp",
 ];
 /// Advice for reading ahead: also kept.
 const KEPT_ADVICE: [&[u8; 2]; 2] = [b"sr", b"rr"];
@@ -261,6 +261,11 @@ fn kept_flags(vma: &Vma) -> Vec<String> {
 }
 
 fn pages_to_save(pid: Pid, stream: u32, vma: &Vma, mapping: &MappingV1) -> Result<Vec<PageRange>> {
+    // The state of the vdso's random number generator (MAP_DROPPABLE, Linux 6.11): two runs from one image must not
+    // get the same numbers. Found zero, as after it was dropped, it is seeded anew.
+    if vma.has(b"dp") {
+        return Ok(Vec::new());
+    }
     let in_pause = vma.has(b"dc") || vma.has(b"wf") || vma.has(b"ht");
     let range = |start, end, forced| PageRange {
         start,
@@ -399,7 +404,10 @@ fn map(stub: &mut Stub, mapping: &MappingV1, filled: bool, sources: &Sources<'_>
         file,
         mapping.offset,
     ];
-    remote.must(libc::SYS_mmap, arguments).context(name)?;
+    let droppable = has_flag(mapping, "dp") && map_droppable(&mut remote, arguments).context(name)?;
+    if !droppable {
+        remote.must(libc::SYS_mmap, arguments).context(name)?;
+    }
     if let Some(fd) = fd {
         remote.must(libc::SYS_close, [fd, 0, 0, 0, 0, 0]).context(name)?;
     }
@@ -412,6 +420,16 @@ fn map(stub: &mut Stub, mapping: &MappingV1, filled: bool, sources: &Sources<'_>
         }
     }
     Ok(())
+}
+
+/// Maps memory that the kernel may drop (MAP_DROPPABLE, Linux 6.11). Gives whether it could.
+fn map_droppable(remote: &mut Remote<'_>, arguments: [u64; 6]) -> io::Result<bool> {
+    const MAP_DROPPABLE: u64 = 0x08;
+    let [start, len, protection, flags, file, offset] = arguments;
+    let flags = flags & !(libc::MAP_PRIVATE as u64) | MAP_DROPPABLE;
+    Ok(remote
+        .call(libc::SYS_mmap, [start, len, protection, flags, file, offset])?
+        .is_ok())
 }
 
 /// Opens what backs a mapping, inside the stub. Gives the descriptor there.

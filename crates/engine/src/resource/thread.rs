@@ -315,11 +315,38 @@ fn settable_stack(stack: &[u8]) -> Option<[u8; 24]> {
 pub(crate) fn hand_over(stopped: &mut Stopped, record: &ThreadV1, asleep: Option<Registers>) -> Result<()> {
     let name = || format!("cannot set the registers of thread {}", record.tid);
     let registers = asleep.map_or_else(|| registers_of(record), Ok)?;
+    let here = stopped.extended_state().context(name)?;
+    let fitting = fitting_state(&record.xstate, &here.0).ok_or_else(|| Error::CannotRestart {
+        what: format!(
+            "this processor or its kernel lacks registers that thread {} uses",
+            record.tid
+        ),
+        remedy: "restart on a node of the same or a newer kind".to_owned(),
+    })?;
     stopped
-        .set_extended_state(&ExtendedState(record.xstate.clone()))
+        .set_extended_state(&ExtendedState(fitting))
         .context(name)?;
     stopped.set_blocked(record.blocked).context(name)?;
     stopped.set_registers(&registers).context(name)
+}
+
+/// The saved extended state in the size that the kernel has here, the only one that it takes. `None` if what
+/// the thread uses of it does not exist `here`.
+fn fitting_state(saved: &[u8], here: &[u8]) -> Option<Vec<u8>> {
+    /// Where the kernel says which features it has enabled (sw_reserved of the FXSAVE area).
+    const ENABLED: usize = 464;
+    /// XSTATE_BV: the features that the thread uses.
+    const USED: usize = 512;
+    let word = |area: &[u8], at: usize| {
+        let bytes = area.get(at..at + 8)?.try_into().ok()?;
+        Some(u64::from_ne_bytes(bytes))
+    };
+    if saved.len() > here.len() && word(saved, USED)? & !word(here, ENABLED)? != 0 {
+        return None;
+    }
+    let mut fitting = saved.to_vec();
+    fitting.resize(here.len(), 0);
+    Some(fitting)
 }
 
 /// Turns errors of /proc readers into ours.
@@ -334,5 +361,27 @@ impl<T> ContextProc<T> for proc::Result<T> {
             operation: "cannot read the state of a process".to_owned(),
             source: std::io::Error::other(e),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn area(len: usize, enabled: u8, used: u8) -> Vec<u8> {
+        let mut area = vec![0; len];
+        (area[464], area[512]) = (enabled, used);
+        area
+    }
+
+    #[test]
+    fn extended_state_gets_the_size_of_this_machine() {
+        let (small, large) = (area(832, 7, 7), area(2696, 0xe7, 7));
+        let len = |saved: &[u8], here: &[u8]| fitting_state(saved, here).map(|area| area.len());
+        assert_eq!(len(&small, &small), Some(832));
+        assert_eq!(len(&small, &large), Some(2696));
+        assert_eq!(len(&large, &small), Some(832));
+        assert_eq!(len(&area(2696, 0xe7, 0xe7), &small), None);
+        assert_eq!(len(&large, &[]), None);
     }
 }

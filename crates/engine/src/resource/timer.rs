@@ -1,11 +1,10 @@
 //! Interval timers and POSIX timers. Both are armed as the last step of a restart with what was left.
 
 use crate::Result;
-use crate::error::Context;
+use crate::error::{Context, Error};
 use rethaw_image::record::{IntervalTimerV1, PosixTimerV1, ProcessV1};
 use rethaw_sys::proc::{self, Pid, Tid, Timers};
 use rethaw_sys::remote::Remote;
-use std::collections::BTreeSet;
 use std::io;
 
 const INTERVAL_TIMERS: u64 = 3;
@@ -103,29 +102,38 @@ pub(crate) fn rebuild_posix(remote: &mut Remote<'_>, records: &[PosixTimerV1]) -
             .context(context)
     };
     let chosen = prctl(remote, 1)?.is_ok();
-    let wanted: BTreeSet<i32> = records.iter().map(|r| r.id).collect();
-    let mut surplus = Vec::new();
+    // /proc/PID/timers has the newest first; without a choice, numbers can only be reached in ascending order.
+    let mut records: Vec<&PosixTimerV1> = records.iter().collect();
+    records.sort_unstable_by_key(|record| record.id);
     for record in records {
+        // Each number on the way is a timer made and deleted.
+        const MOST: i32 = 1_000_000;
+        if !chosen && record.id > MOST {
+            return Err(Error::CannotRestart {
+                what: format!(
+                    "a POSIX timer has the number {}, which this kernel cannot give",
+                    record.id
+                ),
+                remedy: "restart it under Linux 6.15 or newer".to_owned(),
+            });
+        }
         loop {
             let id = create(remote, record).context(context)?;
             if id == record.id {
                 break;
             }
             // Older kernels count up: make and drop timers until the number comes.
-            if chosen || id > record.id || wanted.contains(&id) {
+            if chosen || id > record.id {
                 return Err(std::io::Error::other(format!(
                     "got id {id} instead of {}",
                     record.id
                 )))
                 .context(context);
             }
-            surplus.push(id);
+            remote
+                .must(libc::SYS_timer_delete, [id as u64, 0, 0, 0, 0, 0])
+                .context(context)?;
         }
-    }
-    for id in surplus {
-        remote
-            .must(libc::SYS_timer_delete, [id as u64, 0, 0, 0, 0, 0])
-            .context(context)?;
     }
     if chosen {
         prctl(remote, 0)?.context(context)?;

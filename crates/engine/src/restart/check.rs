@@ -31,17 +31,29 @@ pub(crate) fn machine(plan: &Plan) -> Result<Vec<String>> {
             remedy: "restart on a node of the same or a newer kind".to_owned(),
         });
     }
-    let uid = rustix::process::geteuid().as_raw();
-    if plan.computation.uid != uid {
-        return Err(Error::CannotRestart {
-            what: format!(
-                "the checkpoint is of user {}, and you are user {uid}",
-                plan.computation.uid
-            ),
-            remedy: "restart it as that user".to_owned(),
-        });
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    same_ids("user", [plan.computation.uid], uid)?;
+    same_ids("group", [plan.computation.gid], gid)?;
+    let threads = plan.processes.iter().flat_map(|process| &process.threads);
+    for credentials in threads.filter_map(|thread| thread.credentials.as_ref()) {
+        same_ids("user", credentials.uids.iter().copied(), uid)?;
+        same_ids("group", credentials.gids.iter().copied(), gid)?;
     }
     Ok(Vec::new())
+}
+
+/// Everything comes back with the ids of who restarts it; even root is not asked to make others.
+fn same_ids(what: &str, saved: impl IntoIterator<Item = u32>, ours: u32) -> Result<()> {
+    match saved.into_iter().find(|id| *id != ours) {
+        None => Ok(()),
+        Some(other) => Err(Error::CannotRestart {
+            what: format!("the checkpoint is of {what} {other}, and you are {what} {ours}"),
+            remedy: format!("restart it as that {what}"),
+        }),
+    }
 }
 
 /// Instruction sets that programs choose at run time. Other flags (of the kernel, of virtualisation, of power
@@ -70,7 +82,7 @@ fn matters(flag: &str) -> bool {
 }
 
 /// The files that the program has open or mapped, its folder, its executable. Gives what is to be rewound.
-pub(crate) fn files(plan: &Plan, options: &Options) -> Result<Vec<Rewind>> {
+pub(crate) fn files(plan: &Plan, options: &Options, warnings: &mut Vec<String>) -> Result<Vec<Rewind>> {
     for process in &plan.processes {
         let mappings = process.memory.iter().flat_map(|memory| &memory.mappings);
         for mapping in mappings.filter(|m| m.backing() == Backing::File) {
@@ -90,14 +102,14 @@ pub(crate) fn files(plan: &Plan, options: &Options) -> Result<Vec<Rewind>> {
             }
         }
     }
-    rewinds(plan, options.files)
+    rewinds(plan, options.files, warnings)
 }
 
-fn rewinds(plan: &Plan, files: Files) -> Result<Vec<Rewind>> {
+fn rewinds(plan: &Plan, files: Files, warnings: &mut Vec<String>) -> Result<Vec<Rewind>> {
     let mut rewinds = Vec::new();
     for description in plan.descriptions.values() {
         if let Some(DescriptionKind::Regular(regular)) = &description.kind {
-            let planned = file::plan_rewind(description, regular, files, &plan.places)?;
+            let planned = file::plan_rewind(description, regular, files, &plan.places, warnings)?;
             rewinds.extend(planned.filter(|new| !rewinds.contains(new)));
         }
     }
@@ -115,6 +127,17 @@ fn mapped_file(plan: &Plan, mapping: &MappingV1) -> Result<()> {
             remedy: "put it back, or tell where it is now with --map OLD=NEW".to_owned(),
         });
     };
+    if mapping.shared && now.is_file() && now.size() < saved.size {
+        return Err(Error::CannotRestart {
+            what: format!(
+                "{} has {} bytes, but had {} at the checkpoint, and the program has it mapped",
+                path.display(),
+                now.size(),
+                saved.size
+            ),
+            remedy: "put the file back as it was, or tell where it is with --map OLD=NEW".to_owned(),
+        });
+    }
     if !mapping.shared && differs(saved, &now) {
         return Err(Error::CannotRestart {
             what: format!("{} has changed since the checkpoint, and the program runs its old contents", path.display()),
@@ -127,6 +150,16 @@ fn mapped_file(plan: &Plan, mapping: &MappingV1) -> Result<()> {
 
 fn differs(saved: &FileIdentityV1, now: &fs::Metadata) -> bool {
     let regular = now.is_file();
-    let mtime_ns = now.mtime() * 1_000_000_000 + now.mtime_nsec();
-    regular && (saved.size != now.size() || saved.mtime_ns != mtime_ns)
+    regular && (saved.size != now.size() || saved.mtime_ns != crate::mtime_ns(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_id_has_to_be_ours() {
+        assert!(same_ids("user", [1000; 4], 1000).is_ok());
+        assert!(same_ids("user", [1000, 1000, 0, 1000], 1000).is_err());
+    }
 }

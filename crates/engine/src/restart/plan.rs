@@ -1,6 +1,6 @@
 //! The plan of a restart: data only, made from the image alone.
 
-use super::{Options, Places};
+use super::{Options, Places, valid};
 use crate::init::FOOTHOLD_SIZE;
 use crate::resource::vdso;
 use crate::{Error, Result};
@@ -32,10 +32,12 @@ impl Plan {
         let Some(computation) = computation.into_iter().next() else {
             return Err(damaged("no computation"));
         };
-        let processes = in_order(reader.records(SectionKind::Process)?)?;
+        let processes: Vec<ProcessV1> = reader.records(SectionKind::Process)?;
+        let objects: Vec<SharedObjectV1> = reader.records(SectionKind::SharedObject)?;
+        valid::check(&processes, &objects)?;
+        let processes = in_order(processes)?;
         let foothold = free_range(&processes).ok_or_else(|| damaged("no free address range"))?;
         let descriptions: Vec<DescriptionV1> = reader.records(SectionKind::Description)?;
-        let objects: Vec<SharedObjectV1> = reader.records(SectionKind::SharedObject)?;
         let pipes: Vec<PipeV1> = reader.records(SectionKind::Pipe)?;
         Ok(Plan {
             computation,
@@ -54,14 +56,18 @@ impl Plan {
         let saved = self.computation.clocks.unwrap_or_default();
         let ours = namespace::clock_offsets(Pid::own()).unwrap_or_default();
         ClockOffsets {
-            monotonic_ns: saved.monotonic_ns - (task::clock_ns(libc::CLOCK_MONOTONIC) - ours.monotonic_ns),
-            boottime_ns: saved.boottime_ns - (task::clock_ns(libc::CLOCK_BOOTTIME) - ours.boottime_ns),
+            monotonic_ns: saved
+                .monotonic_ns
+                .saturating_sub(task::clock_ns(libc::CLOCK_MONOTONIC) - ours.monotonic_ns),
+            boottime_ns: saved
+                .boottime_ns
+                .saturating_sub(task::clock_ns(libc::CLOCK_BOOTTIME) - ours.boottime_ns),
         }
     }
 }
 
 /// Parents before children; refuses what is no tree.
-fn in_order(mut rest: Vec<ProcessV1>) -> Result<Vec<ProcessV1>> {
+pub(super) fn in_order(mut rest: Vec<ProcessV1>) -> Result<Vec<ProcessV1>> {
     let mut ordered: Vec<ProcessV1> = Vec::new();
     while !rest.is_empty() {
         let known = |pid: i32| pid == 0 || ordered.iter().any(|p| p.pid == pid);
@@ -80,7 +86,7 @@ fn in_order(mut rest: Vec<ProcessV1>) -> Result<Vec<ProcessV1>> {
 
 /// A range for the foothold that is free in every process. Low in the address space, where neither the kernel
 /// nor a linker puts anything of a 64-bit program.
-fn free_range(processes: &[ProcessV1]) -> Option<u64> {
+pub(super) fn free_range(processes: &[ProcessV1]) -> Option<u64> {
     const FIRST: u64 = 0x10_0000_0000;
     const STEP: u64 = 0x1_0000_0000;
     const TRIES: u64 = 4096;
