@@ -6,7 +6,7 @@ use crate::detach::detach;
 use crate::failure::{Failure, Result, status};
 use crate::message;
 use crate::options::RunArgs;
-use crate::place::Machine;
+use crate::place::{Life, Machine};
 use crate::sink::{OwnedFolder, Sink};
 use crate::slurm;
 use crate::start::{Saved, Stage, own_folder, texts};
@@ -63,10 +63,10 @@ fn whereabouts(state: &State) -> Whereabouts {
     let Some(main) = &state.main else {
         return Whereabouts::NotRunning;
     };
-    if main.runs_here() {
+    if main.stays_here() {
         return Whereabouts::Unprotected { pid: main.pid };
     }
-    if main.machine.host == Machine::here().host {
+    if main.life() == Life::Over {
         return Whereabouts::NotRunning;
     }
     let over = state
@@ -76,10 +76,12 @@ fn whereabouts(state: &State) -> Whereabouts {
     if let Some(why) = &over {
         message::note(format!("last seen on {}: {why}", main.machine.host));
     }
-    Whereabouts::Elsewhere {
-        host: main.machine.host.clone(),
-        over,
-    }
+    let host = if main.machine.host == Machine::here().host {
+        format!("{}, in another container", main.machine.host)
+    } else {
+        main.machine.host.clone()
+    };
+    Whereabouts::Elsewhere { host, over }
 }
 
 fn finished(owned: &OwnedFolder) -> Result<ExitCode> {
