@@ -204,6 +204,7 @@ impl Supervisor {
         while let Some(received) = self.signals.next() {
             match self.action(received) {
                 Action::Nothing => {}
+                Action::Relay if self.has_it_from_elsewhere(received.signal) => {}
                 Action::Relay => self.relay(received.signal),
                 Action::Checkpoint => self.order(Order {
                     why: Why::Request,
@@ -230,6 +231,25 @@ impl Supervisor {
             processes: &self.tree.processes().unwrap_or_default(),
         };
         relay::action(received, circumstances)
+    }
+
+    /// Whether the same signal was sent to the program too, as by `kill -TERM -PGID` or Slurm, as far as that
+    /// shows: it waits there, or has ended the program.
+    fn has_it_from_elsewhere(&self, signal: Signal) -> bool {
+        const MOMENT: Timespec = Timespec {
+            tv_sec: 0,
+            tv_nsec: 50_000_000,
+        };
+        let ends = matches!(
+            signal,
+            Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT
+        );
+        if !ends {
+            return false;
+        }
+        let mut end = [PollFd::new(&self.main_pidfd, PollFlags::IN)];
+        let is_pending = || place::is_pending(self.tree.main(), signal as i32);
+        is_pending() || poll(&mut end, Some(&MOMENT)).is_ok_and(|ready| ready > 0) || is_pending()
     }
 
     fn relay(&self, signal: Signal) {
