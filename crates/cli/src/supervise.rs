@@ -15,6 +15,7 @@ pub use ending::Outcome;
 pub use record::Settings;
 pub use signals::Signals;
 
+use crate::control::Reply;
 use crate::failure::{Context, Failure, Result};
 use crate::message;
 use crate::place;
@@ -27,6 +28,7 @@ use rethaw_engine::tree::{Ended, Tree};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use schedule::{Schedule, Why};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 use writing::{Order, Writing};
 
@@ -45,6 +47,8 @@ pub struct Supervisor {
     ordered: Option<Order>,
     ended: Option<Ended>,
     stopped: bool,
+    /// Answers to clients that asked for the end, to be given after it.
+    farewell: Vec<(UnixStream, Reply)>,
     /// Until when the program may react to a request to stop (Ctrl-Z).
     may_stop_until: Option<Instant>,
 }
@@ -88,6 +92,7 @@ impl Supervisor {
             ordered: None,
             ended: None,
             stopped: false,
+            farewell: Vec::new(),
             may_stop_until: None,
         })
     }
@@ -116,8 +121,14 @@ impl Supervisor {
             self.stop_with_the_program();
             self.take_what_is_due();
         };
-        self.conclude(outcome)?;
-        Ok(outcome)
+        let concluded = self.conclude(outcome);
+        let farewell = std::mem::take(&mut self.farewell);
+        // Who hears that it has ended may start it again at once: the folder must be free.
+        drop(self);
+        for (stream, reply) in farewell {
+            clients::answer(stream, &reply);
+        }
+        concluded.map(|()| outcome)
     }
 
     /// How it ended, once nothing is left to do.

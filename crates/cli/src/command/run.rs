@@ -23,7 +23,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let state = State::load(&folder.path);
     let facts = facts(args, &folder, state.as_ref())?;
     let outcome = match decide(&facts) {
-        Decision::Refuse(refusal) => return Err(refuse(&refusal, &folder, state.as_ref())),
+        Decision::Refuse(refusal) => return Err(refuse(&refusal, &folder, state.as_ref(), facts.finished)),
         Decision::AlreadyFinished => return finished(&folder),
         Decision::Attach { pid } => stage.attach(pid, state, Sink::Folder(folder))?,
         Decision::Restart => restart_newest(stage, folder, &args.come_back)?,
@@ -94,13 +94,20 @@ fn finished(owned: &OwnedFolder) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn refuse(refusal: &Refusal, owned: &OwnedFolder, state: Option<&State>) -> Failure {
+fn refuse(refusal: &Refusal, owned: &OwnedFolder, state: Option<&State>, finished: bool) -> Failure {
     let dir = owned.path.display();
     match refusal {
         Refusal::OtherCommand => {
             let saved = state
                 .map(|state| show_command(&state.command))
                 .unwrap_or_default();
+            if finished {
+                let sentence = format!(
+                    "{dir} holds another computation, which has finished: {saved}; forget it by --fresh, or choose \
+                     another --dir"
+                );
+                return Failure::with_status(status::FOREIGN, sentence);
+            }
             let sentence = format!(
                 "{dir} holds another computation: {saved}; go on with that one by --any-command, forget it by \
                  --fresh, or choose another --dir"
