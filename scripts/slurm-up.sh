@@ -21,15 +21,15 @@ die() {
     exit 1
 }
 
-# Waits up to 20 s until the command succeeds.
+# Waits up to 60 s until the command succeeds.
 await() {
     local what=$1
     shift
-    for _ in $(seq 200); do
+    for _ in $(seq 600); do
         if "$@" >/dev/null 2>&1; then return; fi
         sleep 0.1
     done
-    die "not within 20 s: $what (logs are in $state/log)"
+    die "not within 60 s: $what (logs are in $state/log)"
 }
 
 node_is_idle() {
@@ -102,6 +102,10 @@ command -v slurmctld >/dev/null && command -v slurmd >/dev/null && command -v mu
 if [ -e "$state/env.sh" ] && node_is_idle; then
     printf 'slurm-up: runs already; . %s/env.sh\n' "$state"
     exit 0
+fi
+# What an earlier run left behind, or half of a start.
+if [ -d "$state" ]; then
+    "$(dirname "$0")/slurm-down.sh"
 fi
 make_folders
 rm -f "$state/run/slurmd.pid" "$state/ctld/run/slurmctld.pid" "$state/munge/run/munged.pid"

@@ -14,8 +14,10 @@ mod run;
 mod status;
 mod verify;
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::options::Command;
+use rethaw_image::Folder;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Does what the command line asks for.
@@ -36,4 +38,15 @@ pub fn execute(command: Command) -> Result<ExitCode> {
         Command::Completions(args) => Ok(generate::completions(&args)),
         Command::Man(args) => generate::man(&args),
     }
+}
+
+/// A checkpoint folder that must be there.
+fn existing_folder(path: &Path) -> Result<Folder> {
+    if path.exists() {
+        return Ok(Folder::open(path)?);
+    }
+    Err(Failure::said(format!(
+        "there is no {}; go to the folder in which the computation was started, or name its checkpoint folder",
+        path.display()
+    )))
 }

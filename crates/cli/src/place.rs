@@ -1,14 +1,22 @@
-//! Where a process runs, so that it is recognised later: host, boot, pid and start time.
+//! Where a process runs, so that it is recognised later: host, boot, namespaces, pid and start time.
 
+use rethaw_sys::proc::{self, Pid};
 use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
 
-/// A machine since it was switched on.
+/// A machine since it was switched on, as processes of certain namespaces see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// Host name.
     pub host: String,
     /// /proc/sys/kernel/random/boot_id.
     pub boot_id: String,
+    /// pid namespace, in which pids are to be read: the target of /proc/self/ns/pid.
+    #[serde(default)]
+    pub pid_namespace: String,
+    /// Time namespace, on whose clock start times are: the target of /proc/self/ns/time.
+    #[serde(default)]
+    pub time_namespace: String,
 }
 
 impl Machine {
@@ -16,11 +24,28 @@ impl Machine {
     pub fn here() -> Machine {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let namespace = |name: &str| {
+            let target = std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap_or_default();
+            target.to_string_lossy().into_owned()
+        };
         Machine {
             host,
             boot_id: boot_id.trim().to_string(),
+            pid_namespace: namespace("pid"),
+            time_namespace: namespace("time"),
         }
     }
+}
+
+/// What can be said of a process that was seen some time ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// It runs.
+    Runs,
+    /// It has ended, or its machine was rebooted.
+    Over,
+    /// It was seen on another host, or from namespaces in which pids or times mean something else.
+    Unknown,
 }
 
 /// A process that was seen on a machine.
@@ -50,28 +75,89 @@ impl Seen {
         Seen::of(rustix::process::getpid().as_raw_nonzero().get())
     }
 
-    /// Whether it is on this machine, since the same boot.
-    pub fn is_here(&self) -> bool {
-        self.machine == Machine::here()
+    /// What can be said of it from here.
+    pub fn life(&self) -> Life {
+        self.life_from(&Machine::here())
+    }
+
+    fn life_from(&self, here: &Machine) -> Life {
+        if self.machine.host != here.host {
+            return Life::Unknown;
+        }
+        if self.machine.boot_id != here.boot_id {
+            return Life::Over;
+        }
+        if self.machine.pid_namespace != here.pid_namespace {
+            return Life::Unknown;
+        }
+        match running_since(self.pid) {
+            None => Life::Over,
+            Some(_) if self.machine.time_namespace != here.time_namespace => Life::Unknown,
+            Some(start) if start == self.start => Life::Runs,
+            Some(_) => Life::Over,
+        }
     }
 
     /// Whether it runs here and now.
     pub fn runs_here(&self) -> bool {
-        self.is_here() && running_since(self.pid) == Some(self.start)
+        self.life() == Life::Runs
+    }
+
+    /// The same, after the end of one that is dying. A killed process is there until its memory is freed.
+    pub fn stays_here(&self) -> bool {
+        let begun = Instant::now();
+        let mut told = false;
+        while self.runs_here() {
+            if !is_dying(self.pid) || begun.elapsed() > PATIENCE {
+                return true;
+            }
+            if !told && begun.elapsed() > Duration::from_secs(1) {
+                told = true;
+                crate::message::note(format!("waiting for process {}, which is ending", self.pid));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
     }
 }
 
-/// Start time of a process that has not ended.
+/// How long a killed process may take to end; one in uninterruptible sleep may take for ever.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Start time of a process that has not ended. It has not either where only its first thread has.
 fn running_since(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let stat = parse_stat(&stat)?;
-    (!matches!(stat.state, 'Z' | 'X' | 'x')).then_some(stat.start)
+    let stat = proc::Stat::read(Pid(pid)).ok()?;
+    (!stat.is_zombie() || stat.num_threads > 1).then_some(stat.starttime)
+}
+
+/// Whether all threads of a process have been killed or are ending.
+fn is_dying(pid: i32) -> bool {
+    let pid = Pid(pid);
+    let threads = proc::tasks(pid).unwrap_or_default();
+    threads.into_iter().all(|tid| {
+        let killed = proc::Status::read((pid, tid)).is_ok_and(|status| {
+            let pending = status.signals.pending | status.signals.shared_pending;
+            has(pending, nix::sys::signal::Signal::SIGKILL as i32)
+        });
+        killed
+            || is_ending(&std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).unwrap_or_default())
+    })
+}
+
+/// Whether a signal is in a set as /proc shows it.
+fn has(set: u64, signal: i32) -> bool {
+    set >> (signal - 1) & 1 == 1
+}
+
+/// Whether a signal waits for the main thread of a process.
+pub fn is_pending(pid: i32, signal: i32) -> bool {
+    proc::Status::read(Pid(pid))
+        .is_ok_and(|status| has(status.signals.pending | status.signals.shared_pending, signal))
 }
 
 /// Whether a stop signal has stopped the process.
 pub fn is_stopped(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    parse_stat(&stat).is_some_and(|stat| stat.state == 'T')
+    proc::Stat::read(Pid(pid)).is_ok_and(|stat| stat.state == b'T')
 }
 
 /// Whether a process is in this process's group, so that the terminal signals both.
@@ -80,17 +166,17 @@ pub fn shares_group(pid: i32) -> bool {
     matches!(group, Some(Ok(group)) if group == rustix::process::getpgrp())
 }
 
-struct Stat {
-    state: char,
-    start: u64,
-}
-
-/// The name in parentheses may itself hold spaces and parentheses: fields are counted after the last one.
-fn parse_stat(text: &str) -> Option<Stat> {
-    let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?;
-    let start = fields.nth(18)?.parse().ok()?;
-    Some(Stat { state, start })
+/// Whether the text of /proc/PID/stat is of a thread that has begun to end (PF_EXITING in field 9), has ended, or
+/// is gone. The name in parentheses may itself hold spaces and parentheses: fields are counted after the last one.
+fn is_ending(stat: &str) -> bool {
+    const PF_EXITING: u64 = 0x4;
+    let Some((_, fields)) = stat.rsplit_once(')') else {
+        return true;
+    };
+    let mut fields = fields.split_ascii_whitespace();
+    let ended = matches!(fields.next(), Some("Z" | "X" | "x"));
+    let flags: u64 = fields.nth(5).and_then(|text| text.parse().ok()).unwrap_or(0);
+    ended || flags & PF_EXITING != 0
 }
 
 /// Resident memory of a process in bytes.
@@ -110,12 +196,69 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stat_with_a_malicious_name() {
-        let fields = "S 1 5 5 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 777 1000 200";
-        let stat = parse_stat(&format!("42 (a) R (b) {fields}")).map(|stat| (stat.state, stat.start));
-        assert_eq!(stat, Some(('S', 777)));
-        assert!(parse_stat("42 (a) S 1").is_none());
-        assert!(parse_stat("").is_none());
+    fn an_ending_thread_is_known_by_its_flags() {
+        let stat =
+            |state, flags| format!("42 (a) R (b) {state} 1 5 5 0 -1 {flags} 1 2 3 4 5 6 7 8 20 0 1 0 777");
+        assert!(!is_ending(&stat('S', 0x40_0000)));
+        assert!(is_ending(&stat('D', 0x40_0004)));
+        assert!(is_ending(&stat('Z', 0)));
+        assert!(is_ending(""));
+        assert!(!is_dying(std::process::id() as i32));
+    }
+
+    #[test]
+    fn a_killed_process_is_waited_for() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .expect("a child");
+        let seen = Seen::of(child.id() as i32).expect("it runs");
+        assert!(seen.stays_here());
+        child.kill().expect("killed");
+        assert!(!seen.stays_here());
+        child.wait().expect("ended");
+        assert_eq!(seen.life(), Life::Over);
+    }
+
+    #[test]
+    fn other_namespaces_cannot_tell() {
+        let here = Machine::here();
+        let me = Seen::myself().expect("this process runs");
+        let life = |change: &dyn Fn(&mut Machine), pid| {
+            let mut machine = here.clone();
+            change(&mut machine);
+            Seen {
+                pid,
+                machine,
+                ..me.clone()
+            }
+            .life()
+        };
+        assert_eq!(life(&|_| (), me.pid), Life::Runs);
+        assert_eq!(
+            life(&|machine| machine.pid_namespace = "pid:[1]".into(), me.pid),
+            Life::Unknown
+        );
+        assert_eq!(
+            life(&|machine| machine.pid_namespace = "pid:[1]".into(), i32::MAX),
+            Life::Unknown
+        );
+        assert_eq!(
+            life(&|machine| machine.time_namespace = "time:[1]".into(), me.pid),
+            Life::Unknown
+        );
+        assert_eq!(
+            life(&|machine| machine.time_namespace = "time:[1]".into(), i32::MAX),
+            Life::Over
+        );
+        assert_eq!(
+            life(&|machine| machine.boot_id = "other".into(), me.pid),
+            Life::Over
+        );
+        assert_eq!(
+            life(&|machine| machine.host = "elsewhere".into(), me.pid),
+            Life::Unknown
+        );
     }
 
     #[test]
@@ -132,17 +275,6 @@ mod tests {
             !Seen {
                 start: me.start + 1,
                 ..me.clone()
-            }
-            .runs_here()
-        );
-        let elsewhere = Machine {
-            host: "elsewhere".into(),
-            ..me.machine.clone()
-        };
-        assert!(
-            !Seen {
-                machine: elsewhere,
-                ..me
             }
             .runs_here()
         );

@@ -1,12 +1,13 @@
 //! The user's running computations: a folder with a small JSON file and a control socket of each.
 
 use crate::failure::{Context, Failure, Result};
-use crate::place::Seen;
-use crate::state::{Text, read_json, write_json};
+use crate::place::{Life, Seen};
+use crate::state::{Text, read_json, remove_leftovers, write_json};
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A computation as the registry knows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,7 +48,22 @@ impl Found {
 
     /// Whether a living rethaw supervises it.
     pub fn is_protected(&self) -> bool {
-        self.entry.supervisor.runs_here()
+        match self.entry.supervisor.life() {
+            Life::Runs => true,
+            Life::Over => false,
+            Life::Unknown => self.is_listened_to(),
+        }
+    }
+
+    /// Whether somebody listens on the control socket. The kernel closes it with the process.
+    fn is_listened_to(&self) -> bool {
+        UnixStream::connect(self.socket()).is_ok()
+    }
+
+    /// Whether nothing of it runs any more, for certain.
+    fn is_over(&self) -> bool {
+        let over = |seen: &Seen| seen.life() == Life::Over;
+        over(&self.entry.supervisor) && over(&self.entry.main) && !self.is_listened_to()
     }
 }
 
@@ -65,6 +81,8 @@ impl Registration {
     pub fn new(mut entry: Entry) -> Result<Registration> {
         let folder = own_folder()?;
         entry.name = free_name(&folder, &entry.computation);
+        // Names are used again by the same computation only.
+        remove_leftovers(&json_path(&folder, &entry.name), Duration::from_secs(60));
         let socket = folder.join(format!("{}.sock", entry.name));
         let _ = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).context(|| format!("listen on {}", socket.display()))?;
@@ -113,7 +131,7 @@ pub fn all() -> Vec<Found> {
             };
             if one.is_protected() || one.entry.main.runs_here() {
                 found.push(one);
-            } else if one.entry.supervisor.is_here() || one.entry.supervisor.machine.host == this_host() {
+            } else if one.is_over() {
                 forget(&one);
             }
         }
@@ -175,18 +193,26 @@ fn forget(one: &Found) {
 
 /// A second copy of the same computation (an image restarted twice) gets a name of its own.
 fn free_name(folder: &Path, computation: &str) -> String {
-    match read_json::<Entry>(&json_path(folder, computation)) {
-        Ok(Some(other)) if other.supervisor.runs_here() => format!("{computation}-{}", std::process::id()),
-        _ => computation.to_string(),
-    }
+    let is_taken = |name: &String| match read_json(&json_path(folder, name)) {
+        Ok(Some(entry)) => Found {
+            entry,
+            folder: folder.to_path_buf(),
+        }
+        .is_protected(),
+        _ => false,
+    };
+    let pid = std::process::id();
+    let first = [computation.to_string(), format!("{computation}-{pid}")].into_iter();
+    let others = (2..).map(|number| format!("{computation}-{pid}-{number}"));
+    // The last one is never asked for: there is a free one.
+    first
+        .chain(others)
+        .find(|name| !is_taken(name))
+        .unwrap_or_default()
 }
 
 fn json_path(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.json"))
-}
-
-fn this_host() -> String {
-    crate::place::Machine::here().host
 }
 
 /// Where the registry may be, best first. All are read, because a batch job and a login differ in what
@@ -254,6 +280,34 @@ mod tests {
         assert!(matches(&entry, &entry.main.pid.to_string(), None));
         assert!(!matches(&entry, "01", None));
         assert!(!matches(&entry, "123", None));
+    }
+
+    #[test]
+    fn only_what_is_over_for_certain_is_forgotten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let found = |change: &dyn Fn(&mut Seen)| {
+            let mut entry = entry();
+            change(&mut entry.supervisor);
+            change(&mut entry.main);
+            Found {
+                entry,
+                folder: folder.path().to_path_buf(),
+            }
+        };
+        let ended = found(&|seen| seen.pid = i32::MAX);
+        assert!(ended.is_over() && !ended.is_protected());
+        let in_a_container = found(&|seen| seen.machine.pid_namespace = "pid:[1]".into());
+        assert!(!in_a_container.is_over() && !in_a_container.is_protected());
+        let _listener = UnixListener::bind(in_a_container.socket()).expect("a socket");
+        assert!(in_a_container.is_protected());
+        assert!(!ended.is_over(), "somebody listens");
+        let name = &in_a_container.entry.computation;
+        assert_eq!(&free_name(folder.path(), name), name);
+        write_json(&json_path(folder.path(), name), &in_a_container.entry).expect("written");
+        assert_eq!(
+            free_name(folder.path(), name),
+            format!("{name}-{}", std::process::id())
+        );
     }
 
     #[test]

@@ -38,7 +38,10 @@ impl OwnedFolder {
         Folder::create(path)?;
         let path = std::fs::canonicalize(path)
             .context(|| format!("open the checkpoint folder {}", path.display()))?;
-        let lock = lock(&path)?;
+        let (lock, alone) = lock(&path)?;
+        if alone {
+            State::clear_up(&path);
+        }
         Ok(OwnedFolder {
             folder: Folder::open(&path)?,
             path,
@@ -48,7 +51,8 @@ impl OwnedFolder {
     }
 }
 
-fn lock(folder: &Path) -> Result<std::fs::File> {
+/// The lock's file, and whether it could be locked: not every file system has locks.
+fn lock(folder: &Path) -> Result<(std::fs::File, bool)> {
     let path = folder.join("lock");
     let mut options = std::fs::OpenOptions::new();
     let file = options
@@ -60,14 +64,14 @@ fn lock(folder: &Path) -> Result<std::fs::File> {
         .open(&path)
         .context(|| format!("open {}", path.display()))?;
     match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok((file, true)),
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => Err(already_supervised(folder)),
         Err(error) => {
             message::warn(format!(
                 "cannot lock {} ({error}): take care not to use it twice",
                 path.display()
             ));
-            Ok(file)
+            Ok((file, false))
         }
     }
 }

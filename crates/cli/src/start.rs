@@ -8,7 +8,7 @@ use crate::slurm;
 use crate::state::{State, Text, recorded};
 use crate::supervise::{Outcome, Settings, Signals, Supervisor};
 use rethaw_engine::launcher;
-use rethaw_engine::restart::{self, restart};
+use rethaw_engine::restart::{self, Prepared};
 use rethaw_engine::tree::Tree;
 use rethaw_image::record::ComputationV1;
 use rethaw_image::{Compression, Identity, ImageReader, SectionKind};
@@ -39,6 +39,7 @@ impl Stage {
             .chain(settings.stop_on)
             .collect();
         let signals = Signals::block(&also)?;
+        rethaw_sys::spawn::ignore_file_size_signal();
         Ok(Stage { signals, settings })
     }
 
@@ -76,7 +77,13 @@ impl Stage {
 
     /// Rebuilds the computation of an image and lets it run. On error nothing runs.
     pub fn rebuild(&self, image: &Saved, come_back: &ComeBackArgs) -> Result<Tree> {
-        self.signals.interruptible(|| rebuild(image, come_back))?
+        // Dying now would leave the program without protection, so a signal waits until it can be passed on.
+        let prepared = self.signals.interruptible(|| prepare(image, come_back))??;
+        let (tree, report) = prepared.resume()?;
+        for warning in report.warnings {
+            message::warn(warning);
+        }
+        Ok(tree)
     }
 
     /// Goes on with a computation that was rebuilt from an image.
@@ -107,8 +114,7 @@ impl Stage {
     }
 }
 
-/// On error nothing runs.
-fn rebuild(image: &Saved, come_back: &ComeBackArgs) -> Result<Tree> {
+fn prepare(image: &Saved, come_back: &ComeBackArgs) -> Result<Prepared> {
     let options = restart::Options {
         files: match come_back.files {
             Files::Rewind => restart::Files::Rewind,
@@ -118,12 +124,9 @@ fn rebuild(image: &Saved, come_back: &ComeBackArgs) -> Result<Tree> {
         map: come_back.map.clone(),
     };
     let meter = Meter::new(format!("reading {}", image.path.display()));
-    let (tree, report) = restart(&image.path, &options, &|done, all| meter.set(done, all))?;
-    drop(meter);
-    for warning in report.warnings {
-        message::warn(warning);
-    }
-    Ok(tree)
+    Ok(restart::prepare(&image.path, &options, &|done, all| {
+        meter.set(done, all)
+    })?)
 }
 
 fn settings_of(args: &ProtectArgs) -> Settings {

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// Text that need not be UTF-8, such as an argument: a string where it can be, else its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,6 +168,12 @@ impl State {
         }
     }
 
+    /// Removes what killed writers left. To be called by the owner of the folder's lock, beside whom nobody
+    /// writes.
+    pub fn clear_up(folder: &Path) {
+        remove_leftovers(&folder.join(NAME), Duration::ZERO);
+    }
+
     /// Replaces DIR/state.json atomically.
     pub fn save(&self, folder: &Path) -> Result<()> {
         write_json(&folder.join(NAME), self)
@@ -190,6 +197,29 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> std::io::Result
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_vec_pretty(value).context(|| format!("encode {}", path.display()))?;
     replace_file(path, &text, 0o600)
+}
+
+/// Removes what writers of `path` left that were killed: temporary files that are older than `age`.
+pub fn remove_leftovers(path: &Path, age: Duration) {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return;
+    };
+    let is_old = |file: &std::fs::DirEntry| {
+        let written = file.metadata().and_then(|meta| meta.modified()).ok();
+        age.is_zero() || written.is_some_and(|time| time.elapsed().is_ok_and(|passed| passed > age))
+    };
+    for file in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if is_temporary(&file.file_name(), name) && is_old(&file) {
+            let _ = std::fs::remove_file(file.path());
+        }
+    }
+}
+
+/// Whether `name` is NAME.PID.tmp.
+fn is_temporary(name: &OsStr, of: &OsStr) -> bool {
+    let middle = name.as_bytes().strip_prefix(of.as_bytes());
+    let pid = middle.and_then(|rest| rest.strip_prefix(b".")?.strip_suffix(b".tmp"));
+    pid.is_some_and(|pid| !pid.is_empty() && pid.iter().all(u8::is_ascii_digit))
 }
 
 /// Replaces a file atomically.
@@ -257,6 +287,28 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join(NAME), b"{\"computation\": 1").expect("written");
         assert_eq!(State::load(folder.path()), None);
+    }
+
+    #[test]
+    fn what_killed_writers_left_is_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let all = [
+            "state.json",
+            "state.json.12.tmp",
+            "state.json.x.tmp",
+            "state.json..tmp",
+            "other.12.tmp",
+        ];
+        for name in all {
+            std::fs::write(folder.path().join(name), b"").expect("written");
+        }
+        remove_leftovers(&folder.path().join(NAME), Duration::from_secs(60));
+        assert!(folder.path().join("state.json.12.tmp").exists(), "it is young");
+        State::clear_up(folder.path());
+        for name in all {
+            let stays = name != "state.json.12.tmp";
+            assert_eq!(folder.path().join(name).exists(), stays, "{name}");
+        }
     }
 
     #[test]

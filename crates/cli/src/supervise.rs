@@ -15,6 +15,7 @@ pub use ending::Outcome;
 pub use record::Settings;
 pub use signals::Signals;
 
+use crate::control::Reply;
 use crate::failure::{Context, Failure, Result};
 use crate::message;
 use crate::place;
@@ -27,6 +28,7 @@ use rethaw_engine::tree::{Ended, Tree};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use schedule::{Schedule, Why};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 use writing::{Order, Writing};
 
@@ -45,6 +47,8 @@ pub struct Supervisor {
     ordered: Option<Order>,
     ended: Option<Ended>,
     stopped: bool,
+    /// Answers to clients that asked for the end, to be given after it.
+    farewell: Vec<(UnixStream, Reply)>,
     /// Until when the program may react to a request to stop (Ctrl-Z).
     may_stop_until: Option<Instant>,
 }
@@ -88,6 +92,7 @@ impl Supervisor {
             ordered: None,
             ended: None,
             stopped: false,
+            farewell: Vec::new(),
             may_stop_until: None,
         })
     }
@@ -116,8 +121,14 @@ impl Supervisor {
             self.stop_with_the_program();
             self.take_what_is_due();
         };
-        self.conclude(outcome)?;
-        Ok(outcome)
+        let concluded = self.conclude(outcome);
+        let farewell = std::mem::take(&mut self.farewell);
+        // Who hears that it has ended may start it again at once: the folder must be free.
+        drop(self);
+        for (stream, reply) in farewell {
+            clients::answer(stream, &reply);
+        }
+        concluded.map(|()| outcome)
     }
 
     /// How it ended, once nothing is left to do.
@@ -204,6 +215,7 @@ impl Supervisor {
         while let Some(received) = self.signals.next() {
             match self.action(received) {
                 Action::Nothing => {}
+                Action::Relay if self.has_it_from_elsewhere(received.signal) => {}
                 Action::Relay => self.relay(received.signal),
                 Action::Checkpoint => self.order(Order {
                     why: Why::Request,
@@ -230,6 +242,25 @@ impl Supervisor {
             processes: &self.tree.processes().unwrap_or_default(),
         };
         relay::action(received, circumstances)
+    }
+
+    /// Whether the same signal was sent to the program too, as by `kill -TERM -PGID` or Slurm, as far as that
+    /// shows: it waits there, or has ended the program.
+    fn has_it_from_elsewhere(&self, signal: Signal) -> bool {
+        const MOMENT: Timespec = Timespec {
+            tv_sec: 0,
+            tv_nsec: 50_000_000,
+        };
+        let ends = matches!(
+            signal,
+            Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT
+        );
+        if !ends {
+            return false;
+        }
+        let mut end = [PollFd::new(&self.main_pidfd, PollFlags::IN)];
+        let is_pending = || place::is_pending(self.tree.main(), signal as i32);
+        is_pending() || poll(&mut end, Some(&MOMENT)).is_ok_and(|ready| ready > 0) || is_pending()
     }
 
     fn relay(&self, signal: Signal) {

@@ -305,7 +305,7 @@ fn detach_returns_and_the_computation_is_found() {
     let checkpoint: serde_json::Value = serde_json::from_slice(&checkpoint.stdout).expect("JSON");
     assert_eq!(checkpoint["generation"], 1);
     assert_eq!(place.output("kill", &[id]).status.code(), Some(0));
-    eventually("it has ended", || !place.output("status", &[id]).status.success());
+    assert!(!place.output("status", &[id]).status.success());
     let failed = place.output("launch --detach --fresh", &["./no-such-program"]);
     assert_eq!(failed.status.code(), Some(127), "{}", stderr(&failed));
 }
@@ -317,6 +317,9 @@ fn a_checkpoint_that_stops_ends_the_computation() {
     place.wait_for("ready");
     let stopped = place.output("checkpoint --stop", &["rethaw-checkpoints"]);
     assert_eq!(stopped.status.code(), Some(0), "{}", stderr(&stopped));
+    // At once: whoever waits for the end may start it again.
+    let again = place.output("run -i never", &["--", "sh", "-c", "another"]);
+    assert_eq!(again.status.code(), Some(122), "{}", stderr(&again));
     assert_eq!(running.end().status.code(), Some(75));
     for line in [
         "list --json",
@@ -329,6 +332,94 @@ fn a_checkpoint_that_stops_ends_the_computation() {
     }
     assert_eq!(place.output("prune --all", &[]).status.code(), Some(0));
     assert_eq!(place.checkpoints(), 0);
+}
+
+#[test]
+fn a_limit_on_file_sizes_fails_the_checkpoint_alone() {
+    let place = Place::new();
+    let line = format!(
+        "ulimit -f 20; exec {} launch -i 0.2 -- sh -c 'grep SigIgn /proc/self/status; sleep 0.7'",
+        env!("CARGO_BIN_EXE_rethaw")
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &line]).current_dir(place.folder.path());
+    let output = command
+        .env("XDG_RUNTIME_DIR", place.folder.path())
+        .output()
+        .expect("sh runs");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("File too large"), "{}", stderr(&output));
+    let ignored = stdout(&output)
+        .split_ascii_whitespace()
+        .last()
+        .map(|set| u64::from_str_radix(set, 16));
+    let ignored = ignored.expect("a set").expect("hexadecimal");
+    assert_eq!(
+        ignored >> (25 - 1) & 1,
+        0,
+        "the program ignores SIGXFSZ: {ignored:x}"
+    );
+}
+
+#[test]
+fn a_signal_to_the_whole_group_ends_it_once() {
+    use std::os::unix::process::CommandExt;
+    let place = Place::new();
+    let mut command = place.rethaw("launch -i never", &["--", "sh", "-c", UNTIL_END]);
+    let child = command
+        .process_group(0)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("rethaw runs");
+    place.wait_for("ready");
+    let group = format!("-{}", child.id());
+    let status = Command::new("kill").args(["-TERM", "--", &group]).status();
+    assert!(status.expect("kill runs").success());
+    let output = child.wait_with_output().expect("rethaw ends");
+    assert_eq!(
+        (output.status.signal(), stderr(&output)),
+        (Some(15), String::new())
+    );
+}
+
+#[test]
+fn a_signal_during_a_restart_leaves_nothing_running() {
+    let place = Place::new();
+    let running = place.start("launch -i never", UNTIL_END);
+    place.wait_for("ready");
+    assert_eq!(
+        place
+            .output("checkpoint --stop", &["rethaw-checkpoints"])
+            .status
+            .code(),
+        Some(0)
+    );
+    running.end();
+    for milliseconds in [2, 5, 10, 15, 20, 30, 50] {
+        let mut command = place.rethaw("restart", &[]);
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("rethaw runs");
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        let again = Running { child };
+        again.signal("TERM");
+        let output = again.end();
+        assert_eq!(
+            output.status.signal(),
+            Some(15),
+            "{milliseconds}: {}",
+            stderr(&output)
+        );
+        let status = place.output("status", &["rethaw-checkpoints"]);
+        assert_eq!(
+            status.status.code(),
+            Some(125),
+            "{milliseconds}: {}",
+            stdout(&status)
+        );
+    }
 }
 
 #[test]

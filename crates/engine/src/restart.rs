@@ -9,7 +9,7 @@ mod valid;
 
 use crate::checkpoint::Progress;
 use crate::init::{Init, Request};
-use crate::resource::file;
+use crate::resource::file::{self, Rewind};
 use crate::{Result, tree::Tree};
 pub(crate) use passage::Passage;
 pub(crate) use plan::{Plan, damaged};
@@ -65,9 +65,19 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
-/// Rebuilds the computation of `image` and lets it run. On error nothing runs, and no file was changed.
-/// `progress` is told bytes done and bytes in all.
-pub fn restart(image: &Path, options: &Options, progress: Progress<'_>) -> Result<(Tree, Report)> {
+/// A computation that was rebuilt and stands still. If it is dropped, or this process dies, nothing is left of
+/// it, and no file was changed.
+#[derive(Debug)]
+pub struct Prepared {
+    plan: Plan,
+    rebuilt: Rebuilt,
+    rewinds: Vec<Rewind>,
+    init: Init,
+    warnings: Vec<String>,
+}
+
+/// Rebuilds the computation of `image`. `progress` is told bytes done and bytes in all.
+pub fn prepare(image: &Path, options: &Options, progress: Progress<'_>) -> Result<Prepared> {
     let reader = ImageReader::open(image)?;
     let plan = Plan::read(&reader, options)?;
     let mut warnings = check::machine(&plan)?;
@@ -78,15 +88,34 @@ pub fn restart(image: &Path, options: &Options, progress: Progress<'_>) -> Resul
     })?;
     warnings.extend(init.warnings.iter().cloned());
     let rebuilt = Rebuilt::build(&plan, &reader, &init, progress, &mut warnings)?;
-    for rewind in &rewinds {
-        warnings.push(file::rewind(rewind)?);
+    Ok(Prepared {
+        plan,
+        rebuilt,
+        rewinds,
+        init,
+        warnings,
+    })
+}
+
+impl Prepared {
+    /// Lets it run; takes milliseconds. From here on the computation outlives this process, which should
+    /// therefore not be ended by signals meanwhile. On error nothing runs.
+    pub fn resume(self) -> Result<(Tree, Report)> {
+        let mut warnings = self.warnings;
+        for rewind in &self.rewinds {
+            warnings.push(file::rewind(rewind)?);
+        }
+        self.init.go(self.plan.computation.main_pid)?;
+        let tree = Tree::rebuilt(
+            self.rebuilt.main(&self.plan)?,
+            self.init,
+            self.rebuilt.asleep.clone(),
+        )?;
+        self.rebuilt.resume(&self.plan)?;
+        warnings.sort();
+        warnings.dedup();
+        Ok((tree, Report { warnings }))
     }
-    init.go(plan.computation.main_pid)?;
-    let tree = Tree::rebuilt(rebuilt.main(&plan)?, init, rebuilt.asleep.clone())?;
-    rebuilt.resume(&plan)?;
-    warnings.sort();
-    warnings.dedup();
-    Ok((tree, Report { warnings }))
 }
 
 #[cfg(test)]

@@ -72,15 +72,15 @@ fn batch_system() -> Finding {
     let (found, consequence) = match slurm::Job::current().map(|job| (job.seconds_left(), job)) {
         None => (
             "not in a Slurm job".to_string(),
-            "checkpoints are taken at the interval alone",
+            "Checkpoints are taken at the interval alone.",
         ),
         Some((Some(left), job)) => (
             format!("Slurm job {}, which ends in {left} s", job.id),
-            "a last checkpoint is taken early enough before the end",
+            "A last checkpoint is taken early enough before the end.",
         ),
         Some((None, job)) => (
             format!("Slurm job {} without a known end", job.id),
-            "checkpoints are taken at the interval alone",
+            "Checkpoints are taken at the interval alone.",
         ),
     };
     Finding {

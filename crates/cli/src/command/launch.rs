@@ -53,7 +53,7 @@ pub(super) fn make_room(owned: &OwnedFolder, fresh: bool) -> Result<()> {
 pub(super) fn refuse_running(owned: &OwnedFolder) -> Result<()> {
     match State::load(&owned.path)
         .and_then(|state| state.main)
-        .filter(Seen::runs_here)
+        .filter(Seen::stays_here)
     {
         Some(main) => Err(Failure::with_status(
             status::RUNNING,

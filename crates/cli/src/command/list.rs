@@ -1,5 +1,6 @@
 //! `rethaw list`: the checkpoints of a folder.
 
+use super::existing_folder;
 use crate::duration::show_bytes;
 use crate::failure::Result;
 use crate::message;
@@ -38,7 +39,7 @@ struct Damaged {
 
 /// See the module.
 pub fn list(args: &ListArgs) -> Result<ExitCode> {
-    let listing = look(&Folder::open(&checkpoint_folder(args.dir.as_deref()))?)?;
+    let listing = look(&existing_folder(&checkpoint_folder(args.dir.as_deref()))?)?;
     if args.json {
         message::print_json(&listing);
     } else {

@@ -1,17 +1,17 @@
 //! `rethaw prune`: removes old checkpoints.
 
+use super::existing_folder;
 use crate::failure::Result;
 use crate::message;
 use crate::options::PruneArgs;
 use crate::sink::OwnedFolder;
 use crate::start::checkpoint_folder;
-use rethaw_image::Folder;
 use std::process::ExitCode;
 
 /// See the module. Also removes what writers that died have left; a living one keeps the folder locked.
 pub fn prune(args: &PruneArgs) -> Result<ExitCode> {
     let path = checkpoint_folder(args.dir.as_deref());
-    let before = Folder::open(&path)?.generations()?.len();
+    let before = existing_folder(&path)?.generations()?.len();
     let keep = args.keep.max(1);
     let owned = OwnedFolder::open(&path, keep)?;
     if args.all {

@@ -1,5 +1,6 @@
 //! `rethaw restart`: goes on from the newest complete checkpoint, or from a given image.
 
+use super::existing_folder;
 use super::launch::refuse_running;
 use crate::detach::detach;
 use crate::failure::{Failure, Result, status};
@@ -22,8 +23,8 @@ pub fn restart(args: &RestartArgs) -> Result<ExitCode> {
         .from
         .clone()
         .unwrap_or_else(|| checkpoint_folder(args.protect.dir.as_deref()));
-    let outcome = if from.is_dir() {
-        let candidates = candidates(&Folder::open(&from)?)?;
+    let outcome = if from.is_dir() || args.from.is_none() {
+        let candidates = candidates(&existing_folder(&from)?)?;
         let folder = destination(&args.protect, &from)?;
         guard(&folder, &computation_of(&candidates), args.take_over)?;
         from_newest(stage, folder, candidates, &args.come_back)?

@@ -6,7 +6,7 @@ use crate::detach::detach;
 use crate::failure::{Failure, Result, status};
 use crate::message;
 use crate::options::RunArgs;
-use crate::place::Machine;
+use crate::place::{Life, Machine};
 use crate::sink::{OwnedFolder, Sink};
 use crate::slurm;
 use crate::start::{Saved, Stage, own_folder, texts};
@@ -23,7 +23,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
     let state = State::load(&folder.path);
     let facts = facts(args, &folder, state.as_ref())?;
     let outcome = match decide(&facts) {
-        Decision::Refuse(refusal) => return Err(refuse(&refusal, &folder, state.as_ref())),
+        Decision::Refuse(refusal) => return Err(refuse(&refusal, &folder, state.as_ref(), facts.finished)),
         Decision::AlreadyFinished => return finished(&folder),
         Decision::Attach { pid } => stage.attach(pid, state, Sink::Folder(folder))?,
         Decision::Restart => restart_newest(stage, folder, &args.come_back)?,
@@ -63,10 +63,10 @@ fn whereabouts(state: &State) -> Whereabouts {
     let Some(main) = &state.main else {
         return Whereabouts::NotRunning;
     };
-    if main.runs_here() {
+    if main.stays_here() {
         return Whereabouts::Unprotected { pid: main.pid };
     }
-    if main.machine.host == Machine::here().host {
+    if main.life() == Life::Over {
         return Whereabouts::NotRunning;
     }
     let over = state
@@ -76,10 +76,12 @@ fn whereabouts(state: &State) -> Whereabouts {
     if let Some(why) = &over {
         message::note(format!("last seen on {}: {why}", main.machine.host));
     }
-    Whereabouts::Elsewhere {
-        host: main.machine.host.clone(),
-        over,
-    }
+    let host = if main.machine.host == Machine::here().host {
+        format!("{}, in another container", main.machine.host)
+    } else {
+        main.machine.host.clone()
+    };
+    Whereabouts::Elsewhere { host, over }
 }
 
 fn finished(owned: &OwnedFolder) -> Result<ExitCode> {
@@ -92,13 +94,20 @@ fn finished(owned: &OwnedFolder) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn refuse(refusal: &Refusal, owned: &OwnedFolder, state: Option<&State>) -> Failure {
+fn refuse(refusal: &Refusal, owned: &OwnedFolder, state: Option<&State>, finished: bool) -> Failure {
     let dir = owned.path.display();
     match refusal {
         Refusal::OtherCommand => {
             let saved = state
                 .map(|state| show_command(&state.command))
                 .unwrap_or_default();
+            if finished {
+                let sentence = format!(
+                    "{dir} holds another computation, which has finished: {saved}; forget it by --fresh, or choose \
+                     another --dir"
+                );
+                return Failure::with_status(status::FOREIGN, sentence);
+            }
             let sentence = format!(
                 "{dir} holds another computation: {saved}; go on with that one by --any-command, forget it by \
                  --fresh, or choose another --dir"

@@ -1,10 +1,11 @@
 //! `rethaw verify`: checks every byte of images against their checksums.
 
+use super::existing_folder;
 use crate::failure::{Failure, Result, status};
 use crate::message::{self, Meter};
 use crate::options::VerifyArgs;
 use crate::start::checkpoint_folder;
-use rethaw_image::{Folder, ImageReader};
+use rethaw_image::ImageReader;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -49,10 +50,10 @@ pub fn verify(args: &VerifyArgs) -> Result<ExitCode> {
 }
 
 fn judge(path: &Path) -> Result<Vec<Verdict>> {
-    if !path.is_dir() {
+    if path.exists() && !path.is_dir() {
         return Ok(vec![judge_image(path, None)]);
     }
-    let survey = Folder::open(path)?.survey()?;
+    let survey = existing_folder(path)?.survey()?;
     let images = survey.complete.iter().flat_map(|generation| {
         generation
             .images

@@ -2,8 +2,9 @@
 //! `dmtcp_restart_script.sh` beside it.
 
 use crate::failure::Result;
-use crate::state::{quote, replace_file};
+use crate::state::{quote, remove_leftovers, replace_file};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The image of a computation and its restart script.
 #[derive(Debug, Clone)]
@@ -61,7 +62,10 @@ impl DmtcpImage {
     /// The image, which is complete under its name already, gets its restart script.
     pub fn commit(&self, _generation: u64) -> Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("/"));
-        replace_file(&folder.join(SCRIPT), self.script().as_bytes(), 0o755)
+        let script = folder.join(SCRIPT);
+        // Another computation of this folder may be writing one now.
+        remove_leftovers(&script, Duration::from_secs(60));
+        replace_file(&script, self.script().as_bytes(), 0o755)
     }
 
     /// Works from any folder, any number of times. It finds the image beside itself, so that the folder

@@ -73,12 +73,12 @@ pub struct Launch {
     /// Print help.
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub ignored: IgnoredLaunchArgs,
     /// The program and its arguments.
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
     pub program: Vec<OsString>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub ignored: IgnoredLaunchArgs,
 }
 
 /// Options of dmtcp_launch that need no counterpart, because nothing of rethaw is in the program.

@@ -54,7 +54,7 @@ impl Supervisor {
     fn kill(&mut self, stream: UnixStream) {
         message::note("killed on request");
         match self.tree.kill() {
-            Ok(()) => answer(stream, &Reply::Accepted),
+            Ok(()) => self.farewell.push((stream, Reply::Accepted)),
             Err(error) => tell_failure(vec![stream], &error.into()),
         }
     }
@@ -94,7 +94,7 @@ impl Supervisor {
 }
 
 /// A client that has gone is no reason to fail.
-fn answer(mut stream: UnixStream, reply: &Reply) {
+pub(super) fn answer(mut stream: UnixStream, reply: &Reply) {
     let _ = send(&mut stream, reply);
 }
 

@@ -4,6 +4,7 @@ use super::ending::Outcome;
 use super::schedule::{Why, estimate};
 use super::writing::Order;
 use super::{Supervisor, clients};
+use crate::control::Reply;
 use crate::duration::{Interval, show_bytes, show_duration};
 use crate::failure::Result;
 use crate::message;
@@ -183,7 +184,12 @@ impl Supervisor {
         self.state.last = Some(last.clone());
         self.schedule.estimate = self.estimate();
         self.remember();
-        clients::tell_success(order.waiters, &last);
+        if order.stop {
+            let reply = |stream| (stream, Reply::Checkpoint(last.clone()));
+            self.farewell.extend(order.waiters.into_iter().map(reply));
+        } else {
+            clients::tell_success(order.waiters, &last);
+        }
     }
 
     /// Cleans up after the end.

@@ -8,7 +8,7 @@ use crate::resource::descriptor::Descriptions;
 use crate::resource::memory::PageRange;
 use crate::resource::object::{Object, Objects};
 use crate::resource::thread::{ContextProc, GoingOn};
-use crate::resource::{memory, process, thread};
+use crate::resource::{memory, process, sharing, thread};
 use crate::tree::Tree;
 use crate::{Result, foothold};
 use rethaw_image::record::{
@@ -52,6 +52,13 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         processes.push(record);
     }
     relate(frozen, &mut processes)?;
+    let threads = |process: &FrozenProcess| process.threads.iter().map(|t| t.stopped.tid()).collect();
+    let members: Vec<_> = frozen
+        .processes
+        .iter()
+        .map(|process| (process.pid, threads(process)))
+        .collect();
+    sharing::refuse_unusual(&members)?;
     // What is most often refused comes before anything is done inside the processes.
     let (records, pipes) = descriptions.collect(&mut objects, &options.launcher)?;
     for (stream, (frozen, record)) in (0..).zip(frozen.processes.iter_mut().zip(&mut processes)) {

@@ -62,14 +62,14 @@ fn restart(probe: &Probe) -> Finding {
         RestartMode::Privileged => told(
             "restart",
             Level::Ok,
-            format!("by privilege; namespaces are not available{why}"),
-            "A restart gives processes their old numbers if nobody else on this machine uses these.",
+            format!("by privilege; user namespaces are not available{why}"),
+            "This user can checkpoint and restart programs here; a user without privilege can only checkpoint them.",
         ),
         RestartMode::Translated => told(
             "restart",
-            Level::Warn,
+            Level::Bad,
             format!("namespaces are not available{why}"),
-            "Checkpoints can be taken here; a restarted program gets other process numbers, which rethaw translates for it.",
+            "Checkpoints can be taken here, but not restarted: restart them on a machine with user namespaces, or ask your administrator to allow these.",
         ),
     }
 }
@@ -92,7 +92,7 @@ fn namespaces(found: &Namespaces) -> Vec<Finding> {
             user,
             "Restarts need no help from an administrator.",
             Level::Warn,
-            "Ask your administrator to allow user namespaces if restarted programs should keep their process numbers.",
+            "Programs cannot be restarted here: ask your administrator to allow user namespaces.",
         ),
         tried(
             "chosen process numbers",
@@ -103,21 +103,21 @@ fn namespaces(found: &Namespaces) -> Vec<Finding> {
             },
             "Every process and thread gets the number that it had.",
             Level::Warn,
-            "Restarted processes get other numbers, which rethaw translates for them.",
+            "Programs cannot be restarted here, because they would get other process numbers.",
         ),
         tried(
             "own /proc",
             proc,
             "Restarted programs see their own processes under /proc.",
             Level::Warn,
-            "In this container or machine a restarted program would see wrong numbers under /proc, so rethaw translates numbers instead.",
+            "A restarted program sees the /proc of this machine or container, with other process numbers than its own.",
         ),
         tried(
             "own IPC",
             found.ipc,
-            "System V shared memory, semaphores and message queues come back under their numbers.",
+            "A restarted program disturbs no other; its own System V semaphores and message queues do not come back yet.",
             Level::Warn,
-            "Programs that use System V shared memory or message queues may not be restartable here.",
+            "Programs cannot be restarted here.",
         ),
         tried(
             "clocks",
@@ -182,9 +182,9 @@ fn interfaces(found: &Interfaces) -> Vec<Finding> {
         tried(
             "tracking written memory",
             found.write_tracking,
-            "Later checkpoints can hold only what changed.",
-            Level::Warn,
-            "Every checkpoint holds all of the program's memory.",
+            "Not used yet: every checkpoint holds all of the program's memory.",
+            Level::Ok,
+            "Not used yet: every checkpoint holds all of the program's memory.",
         ),
         tried(
             "placing the vdso",
@@ -197,8 +197,8 @@ fn interfaces(found: &Interfaces) -> Vec<Finding> {
             "describing memory to the kernel",
             found.set_mm,
             "Command line, environment and heap of a restarted program look as before.",
-            Level::Warn,
-            "Tools such as ps and top show wrong command lines for restarted programs.",
+            Level::Bad,
+            "Restart is not possible on this kernel: it was built without CONFIG_CHECKPOINT_RESTORE.",
         ),
         tried(
             "comparing descriptors",
@@ -210,16 +210,16 @@ fn interfaces(found: &Interfaces) -> Vec<Finding> {
         tried(
             "translating numbers",
             found.seccomp_trace,
-            "Where namespaces are forbidden, a restart can translate process numbers.",
-            Level::Warn,
-            "Where namespaces are forbidden, programs cannot be restarted from here.",
+            "Not used yet: where namespaces are forbidden, programs cannot be restarted.",
+            Level::Ok,
+            "Not used yet: where namespaces are forbidden, programs cannot be restarted.",
         ),
         tried(
             "redirecting connections",
             found.seccomp_notify,
-            "Programs on several nodes find each other again on other nodes.",
-            Level::Warn,
-            "Programs on several nodes can only be restarted on nodes of the same names.",
+            "Not used yet: programs on several nodes cannot be checkpointed.",
+            Level::Ok,
+            "Not used yet: programs on several nodes cannot be checkpointed.",
         ),
     ]
 }

@@ -32,7 +32,8 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// Everything without which a restart in namespaces is impossible.
+    /// Everything without which a restart in namespaces is impossible. (Without a /proc of its own, a restarted
+    /// program sees wrong numbers there.)
     pub fn suffice(&self) -> bool {
         [
             self.user,
@@ -40,7 +41,7 @@ impl Namespaces {
             self.pid,
             self.chosen_pid,
             self.mount,
-            self.proc,
+            self.ipc,
         ]
         .iter()
         .all(Outcome::works)
