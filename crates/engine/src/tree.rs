@@ -28,6 +28,8 @@ pub struct Tree {
     ended: Option<Ended>,
     /// Processes of ours among the computation's: copy-on-write children that are still being written.
     pub(crate) snapshots: BTreeSet<Pid>,
+    /// Children that this process had before: a shell may start something and then exec rethaw.
+    strangers: BTreeSet<Pid>,
     /// Threads that were asked to stop for a checkpoint that failed, and had not stopped when it did.
     pub(crate) stragglers: Vec<(Pid, Tid)>,
     /// Timed calls in which threads were interrupted by earlier checkpoints: from then on the kernel shows
@@ -77,7 +79,7 @@ impl Ended {
 }
 
 impl Tree {
-    fn new(main: Pid, init: Option<Init>, origin: Origin) -> Result<Tree> {
+    fn new(main: Pid, init: Option<Init>, origin: Origin, strangers: BTreeSet<Pid>) -> Result<Tree> {
         let pidfd = task::pidfd_open(main).context(|| format!("cannot watch process {main}"))?;
         Ok(Tree {
             main,
@@ -87,6 +89,7 @@ impl Tree {
             origin,
             ended: None,
             snapshots: BTreeSet::new(),
+            strangers,
             stragglers: Vec::new(),
             interrupted: HashMap::new(),
         })
@@ -96,9 +99,10 @@ impl Tree {
     pub fn launch(mut command: Command) -> Result<Tree> {
         task::become_subreaper().context(|| "cannot become the reaper of orphans".to_owned())?;
         let name = command.get_program().to_string_lossy().into_owned();
+        let strangers = own_children();
         spawn::as_from_the_shell(&mut command);
         let child = command.spawn().context(|| format!("cannot execute {name}"))?;
-        Tree::new(Pid(child.id().cast_signed()), None, Origin::Launched)
+        Tree::new(Pid(child.id().cast_signed()), None, Origin::Launched, strangers)
     }
 
     /// Starts `command` in namespaces of its own: small pids, private System V IPC, and everything ends with
@@ -110,7 +114,7 @@ impl Tree {
             clocks: Some(ClockOffsets::default()),
         };
         let (init, main) = Init::launch(request, &command)?;
-        Tree::new(main, Some(init), Origin::Isolated)
+        Tree::new(main, Some(init), Origin::Isolated, own_children())
     }
 
     /// Takes a running process and its descendants under protection.
@@ -127,7 +131,7 @@ impl Tree {
             });
         }
         task::become_subreaper().context(|| "cannot become the reaper of orphans".to_owned())?;
-        Tree::new(main, None, Origin::Attached)
+        Tree::new(main, None, Origin::Attached, own_children())
     }
 
     /// A computation that was just rebuilt in `init`'s namespaces.
@@ -138,7 +142,7 @@ impl Tree {
     ) -> Result<Tree> {
         Ok(Tree {
             interrupted,
-            ..Tree::new(main, Some(init), Origin::Isolated)?
+            ..Tree::new(main, Some(init), Origin::Isolated, own_children())?
         })
     }
 
@@ -223,7 +227,7 @@ impl Tree {
     /// nobody's business any more.
     fn reap_orphans(&self) {
         for child in proc::children(Pid::own()).unwrap_or_default() {
-            let ours = child == self.main || Some(child.0) == self.init() || self.snapshots.contains(&child);
+            let ours = child == self.main || Some(child.0) == self.init() || self.is_other(child);
             if !ours && proc::Stat::read(child).is_ok_and(|stat| stat.is_zombie()) {
                 let _ = task::reap(child);
             }
@@ -263,8 +267,13 @@ impl Tree {
         };
         Ok(children
             .into_iter()
-            .filter(|child| !self.snapshots.contains(child))
+            .filter(|child| !self.is_other(*child))
             .collect())
+    }
+
+    /// Whether a process among the computation's relatives does not belong to it.
+    fn is_other(&self, pid: Pid) -> bool {
+        self.snapshots.contains(&pid) || self.strangers.contains(&pid)
     }
 
     /// Sends `signal` to the main process.
@@ -296,6 +305,13 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+fn own_children() -> BTreeSet<Pid> {
+    proc::children(Pid::own())
+        .unwrap_or_default()
+        .into_iter()
+        .collect()
 }
 
 /// Whether anything of a process still runs: a main thread that has ended shows as a zombie while others live.
