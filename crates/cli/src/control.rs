@@ -121,8 +121,8 @@ pub fn receive<T: serde::de::DeserializeOwned>(stream: &UnixStream) -> std::io::
 
 /// Reads the request of a client that has just connected; it is of the same user and does not dawdle.
 pub fn accept_request(stream: &UnixStream) -> std::io::Result<Option<Request>> {
-    let peer = rustix::net::sockopt::socket_peercred(stream)?;
-    if peer.uid != rustix::process::geteuid() && !peer.uid.is_root() {
+    let peer = rethaw_sys::descriptor::peer_uid(stream)?;
+    if peer != rustix::process::geteuid().as_raw() && peer != 0 {
         return Err(std::io::ErrorKind::PermissionDenied.into());
     }
     let patience = Some(Duration::from_millis(500));

@@ -35,6 +35,15 @@ impl Machine {
             time_namespace: namespace("time"),
         }
     }
+
+    /// For people, where it is not this one.
+    pub fn described(&self) -> String {
+        if self.host == Machine::here().host {
+            format!("{}, in another container", self.host)
+        } else {
+            self.host.clone()
+        }
+    }
 }
 
 /// What can be said of a process that was seen some time ago.
@@ -88,13 +97,27 @@ impl Seen {
             return Life::Over;
         }
         if self.machine.pid_namespace != here.pid_namespace {
-            return Life::Unknown;
+            return self.life_elsewhere(here);
         }
         match running_since(self.pid) {
             None => Life::Over,
             Some(_) if self.machine.time_namespace != here.time_namespace => Life::Unknown,
             Some(start) if start == self.start => Life::Runs,
             Some(_) => Life::Over,
+        }
+    }
+
+    /// In another pid namespace: the machine's first one shows the processes of all others.
+    fn life_elsewhere(&self, here: &Machine) -> Life {
+        // One that cannot be looked at may be it, unless it is gone.
+        let may_be_it = |pid| match proc::Status::read(pid) {
+            Ok(status) => status.state != b'Z' && status.ns_pids.iter().skip(1).any(|&pid| pid == self.pid),
+            Err(error) => !error.is_gone(),
+        };
+        let sees_all = here.pid_namespace == FIRST_PID_NAMESPACE;
+        match proc::processes() {
+            Ok(all) if sees_all && !all.iter().copied().any(may_be_it) => Life::Over,
+            _ => Life::Unknown,
         }
     }
 
@@ -120,6 +143,9 @@ impl Seen {
         false
     }
 }
+
+/// PROC_PID_INIT_INO of the kernel.
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// How long a killed process may take to end; one in uninterruptible sleep may take for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -162,8 +188,9 @@ pub fn is_stopped(pid: i32) -> bool {
 
 /// Whether a process is in this process's group, so that the terminal signals both.
 pub fn shares_group(pid: i32) -> bool {
-    let group = rustix::process::Pid::from_raw(pid).map(|pid| rustix::process::getpgid(Some(pid)));
-    matches!(group, Some(Ok(group)) if group == rustix::process::getpgrp())
+    // A group outside of this pid namespace has number 0; getpgid(2) of the libraries fails on that.
+    let group = |pid| proc::Stat::read(pid).map(|stat| stat.pgrp);
+    matches!((group(Pid(pid)), group(Pid::own())), (Ok(its), Ok(ours)) if its == ours)
 }
 
 /// Whether the text of /proc/PID/stat is of a thread that has begun to end (PF_EXITING in field 9), has ended, or
@@ -225,40 +252,34 @@ mod tests {
         let here = Machine::here();
         let me = Seen::myself().expect("this process runs");
         let life = |change: &dyn Fn(&mut Machine), pid| {
-            let mut machine = here.clone();
-            change(&mut machine);
-            Seen {
-                pid,
-                machine,
-                ..me.clone()
-            }
-            .life()
+            let mut there = here.clone();
+            change(&mut there);
+            Seen { pid, ..me.clone() }.life_from(&there)
         };
+        let in_container = |machine: &mut Machine| machine.pid_namespace = "pid:[1]".into();
+        let other_clock = |machine: &mut Machine| machine.time_namespace = "time:[1]".into();
         assert_eq!(life(&|_| (), me.pid), Life::Runs);
-        assert_eq!(
-            life(&|machine| machine.pid_namespace = "pid:[1]".into(), me.pid),
-            Life::Unknown
-        );
-        assert_eq!(
-            life(&|machine| machine.pid_namespace = "pid:[1]".into(), i32::MAX),
-            Life::Unknown
-        );
-        assert_eq!(
-            life(&|machine| machine.time_namespace = "time:[1]".into(), me.pid),
-            Life::Unknown
-        );
-        assert_eq!(
-            life(&|machine| machine.time_namespace = "time:[1]".into(), i32::MAX),
-            Life::Over
-        );
-        assert_eq!(
-            life(&|machine| machine.boot_id = "other".into(), me.pid),
-            Life::Over
-        );
+        assert_eq!(life(&in_container, me.pid), Life::Unknown);
+        assert_eq!(life(&in_container, i32::MAX), Life::Unknown);
+        assert_eq!(life(&other_clock, me.pid), Life::Unknown);
+        assert_eq!(life(&other_clock, i32::MAX), Life::Over);
+        assert_eq!(life(&|machine| machine.boot_id = "x".into(), me.pid), Life::Over);
         assert_eq!(
             life(&|machine| machine.host = "elsewhere".into(), me.pid),
             Life::Unknown
         );
+    }
+
+    #[test]
+    fn the_first_namespace_sees_all_others() {
+        let here = Machine {
+            pid_namespace: FIRST_PID_NAMESPACE.into(),
+            ..Machine::here()
+        };
+        let mut seen = Seen::myself().expect("this process runs");
+        seen.machine.pid_namespace = "pid:[1]".into();
+        seen.pid = i32::MAX;
+        assert_eq!(seen.life_from(&here), Life::Over);
     }
 
     #[test]

@@ -296,7 +296,7 @@ mod tests {
         };
         let ended = found(&|seen| seen.pid = i32::MAX);
         assert!(ended.is_over() && !ended.is_protected());
-        let in_a_container = found(&|seen| seen.machine.pid_namespace = "pid:[1]".into());
+        let in_a_container = found(&|seen| seen.machine.time_namespace = "time:[1]".into());
         assert!(!in_a_container.is_over() && !in_a_container.is_protected());
         let _listener = UnixListener::bind(in_a_container.socket()).expect("a socket");
         assert!(in_a_container.is_protected());

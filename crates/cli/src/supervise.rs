@@ -258,13 +258,23 @@ impl Supervisor {
         if !ends {
             return false;
         }
-        let mut end = [PollFd::new(&self.main_pidfd, PollFlags::IN)];
         let is_pending = || place::is_pending(self.tree.main(), signal as i32);
-        is_pending() || poll(&mut end, Some(&MOMENT)).is_ok_and(|ready| ready > 0) || is_pending()
+        is_pending() || self.ends_within(MOMENT) || is_pending()
+    }
+
+    fn ends_within(&self, time: Timespec) -> bool {
+        let mut end = [PollFd::new(&self.main_pidfd, PollFlags::IN)];
+        poll(&mut end, Some(&time)).is_ok_and(|ready| ready > 0)
     }
 
     fn relay(&self, signal: Signal) {
-        if let Err(error) = self.tree.signal(signal as i32) {
+        const NOW: Timespec = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        if let Err(error) = self.tree.signal(signal as i32)
+            && !self.ends_within(NOW)
+        {
             message::warn(format!("cannot pass {signal} on to the program: {error}"));
         }
     }

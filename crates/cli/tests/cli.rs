@@ -67,6 +67,11 @@ impl Place {
         eventually(&format!("{} appears", path.display()), || path.exists());
     }
 
+    /// A program runs a moment before others can find it.
+    fn wait_until_found(&self, id: &str) {
+        eventually("it is found", || self.output("status", &[id]).status.success());
+    }
+
     fn checkpoints(&self) -> usize {
         count(&self.path("rethaw-checkpoints"), ".manifest")
     }
@@ -315,6 +320,7 @@ fn a_checkpoint_that_stops_ends_the_computation() {
     let place = Place::new();
     let running = place.start("launch -i never", UNTIL_END);
     place.wait_for("ready");
+    place.wait_until_found("rethaw-checkpoints");
     let stopped = place.output("checkpoint --stop", &["rethaw-checkpoints"]);
     assert_eq!(stopped.status.code(), Some(0), "{}", stderr(&stopped));
     // At once: whoever waits for the end may start it again.
@@ -387,6 +393,7 @@ fn a_signal_during_a_restart_leaves_nothing_running() {
     let place = Place::new();
     let running = place.start("launch -i never", UNTIL_END);
     place.wait_for("ready");
+    place.wait_until_found("rethaw-checkpoints");
     assert_eq!(
         place
             .output("checkpoint --stop", &["rethaw-checkpoints"])
@@ -488,8 +495,9 @@ fn the_dmtcp_names_leave_dmtcps_files() {
     place.wait_for("ready");
     let port = std::fs::read_to_string(place.path("port")).expect("a port file");
     let command = format!("dmtcp_command -p {}", port.trim());
-    let status = stdout(&place.output(&command, &["--status"]));
-    assert!(status.contains("RUNNING=yes"), "{status}");
+    eventually("it is found", || {
+        stdout(&place.output(&command, &["--status"])).contains("RUNNING=yes")
+    });
     for _ in 0..2 {
         assert_eq!(place.output(&command, &["-bc"]).status.code(), Some(0));
         assert_eq!(count(place.folder.path(), ".dmtcp"), 1);

@@ -6,8 +6,10 @@ use crate::detach::detach;
 use crate::failure::{Failure, Result, status};
 use crate::message;
 use crate::options::{ComeBackArgs, ProtectArgs, RestartArgs};
+use crate::place::Life;
 use crate::sink::{OwnedFolder, Sink};
 use crate::start::{Saved, Stage, checkpoint_folder};
+use crate::state::State;
 use crate::supervise::Outcome;
 use rethaw_image::{Folder, Generation};
 use std::path::{Path, PathBuf};
@@ -68,7 +70,24 @@ fn guard(folder: &OwnedFolder, computation: &str, take_over: bool) -> Result<()>
             ),
         ));
     }
-    if take_over { Ok(()) } else { refuse_running(folder) }
+    if take_over {
+        return Ok(());
+    }
+    refuse_running(folder)?;
+    warn_of_another(folder);
+    Ok(())
+}
+
+/// Whoever says `restart` knows best, but a second copy would be a nasty surprise.
+fn warn_of_another(folder: &OwnedFolder) {
+    let main = State::load(&folder.path).and_then(|state| state.main);
+    if let Some(main) = main.filter(|main| main.life() == Life::Unknown) {
+        message::warn(format!(
+            "the computation was last seen running on {}, and nothing says that it has ended: take care that it \
+             does not run twice",
+            main.machine.described()
+        ));
+    }
 }
 
 /// Where new checkpoints go: `--dir`, else where the old ones are, else (read-only there) the default.

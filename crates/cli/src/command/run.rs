@@ -6,7 +6,7 @@ use crate::detach::detach;
 use crate::failure::{Failure, Result, status};
 use crate::message;
 use crate::options::RunArgs;
-use crate::place::{Life, Machine};
+use crate::place::Life;
 use crate::sink::{OwnedFolder, Sink};
 use crate::slurm;
 use crate::start::{Saved, Stage, own_folder, texts};
@@ -76,12 +76,10 @@ fn whereabouts(state: &State) -> Whereabouts {
     if let Some(why) = &over {
         message::note(format!("last seen on {}: {why}", main.machine.host));
     }
-    let host = if main.machine.host == Machine::here().host {
-        format!("{}, in another container", main.machine.host)
-    } else {
-        main.machine.host.clone()
-    };
-    Whereabouts::Elsewhere { host, over }
+    Whereabouts::Elsewhere {
+        host: main.machine.described(),
+        over,
+    }
 }
 
 fn finished(owned: &OwnedFolder) -> Result<ExitCode> {

@@ -217,10 +217,27 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Processes that are still there a moment after the program's end: a signal to the whole group ends them
+    /// all, but not at the same instant.
+    fn what_stays(&self) -> Result<Vec<i32>> {
+        const MOMENT: Duration = Duration::from_millis(200);
+        let end = Instant::now() + MOMENT;
+        loop {
+            let rest = self.tree.processes()?;
+            if rest.is_empty() || Instant::now() > end {
+                return Ok(rest);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// What the program left running ends with it, as in containers and batch systems.
     fn end_the_rest(&mut self) -> Result<()> {
-        let rest = self.tree.processes()?;
-        if rest.is_empty() || self.settings.leave_rest {
+        if self.settings.leave_rest {
+            return Ok(());
+        }
+        let rest = self.what_stays()?;
+        if rest.is_empty() {
             return Ok(());
         }
         let names: Vec<String> = rest.iter().take(5).map(|&pid| describe(pid)).collect();
