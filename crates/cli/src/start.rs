@@ -195,17 +195,20 @@ impl Saved {
 
 /// A process that nothing is recorded of.
 fn describe_process(pid: i32) -> Result<State> {
-    let read = |name: &str| {
-        let path = format!("/proc/{pid}/{name}");
-        std::fs::read(&path).context(|| format!("look at process {pid}"))
+    let cannot = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound => Failure::said(format!("there is no process {pid}")),
+        std::io::ErrorKind::PermissionDenied => Failure::said(format!(
+            "process {pid} is not yours, or not to be looked into: `rethaw attach` cannot protect it"
+        )),
+        _ => Failure::said(format!("cannot look at process {pid}: {source}")),
     };
-    let command: Vec<Text> = read("cmdline")?
+    let command: Vec<Text> = std::fs::read(format!("/proc/{pid}/cmdline"))
+        .map_err(cannot)?
         .split(|&byte| byte == 0)
         .filter(|word| !word.is_empty())
         .map(Text::new)
         .collect();
-    let cwd = std::fs::read_link(format!("/proc/{pid}/cwd"))
-        .context(|| format!("look at process {pid}, which must be yours"))?;
+    let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).map_err(cannot)?;
     let mut state = State::new(command, cwd.as_os_str().into())?;
     state.launcher = recorded(launcher::likely_inherited(pid));
     Ok(state)

@@ -12,6 +12,9 @@ use std::process::ExitCode;
 
 /// See the module.
 pub fn attach(args: &AttachArgs) -> Result<ExitCode> {
+    if !std::path::Path::new(&format!("/proc/{}", args.pid)).exists() {
+        return Err(Failure::said(format!("there is no process {}", args.pid)));
+    }
     refuse_protected(args.pid)?;
     if let Some(code) = detach(&args.protect)? {
         return Ok(code);
