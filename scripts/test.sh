@@ -11,6 +11,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# Two runs at once would share the account's folder and Slurm's ports. --close: the tests inherit no descriptor of it.
+if [ -z "${RETHAW_TEST_LOCKED:-}" ]; then
+    export RETHAW_TEST_LOCKED=yes
+    exec flock --close "${TMPDIR:-/tmp}/rethaw-test.$(id -u).lock" scripts/test.sh "$@"
+fi
+
 account=rethaw-test
 scratch=/var/tmp/rethaw-test
 threads=${RETHAW_TEST_THREADS:-$((2 * $(nproc)))}
