@@ -9,6 +9,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -109,7 +110,16 @@ fn signals_reach_a_restarted_program() -> Outcome {
 fn stop_and_continue_reach_the_program() -> Outcome {
     case("stop-continue", |case| {
         let counter = Counter::new(case, 100_000, 0)?;
-        let job = case.launch(NEVER, &counter.command())?;
+        let mut command = case.rethaw(["launch", "--dir"])?;
+        command
+            .arg(case.checkpoints())
+            .args(NEVER)
+            .arg("--")
+            .args(counter.command());
+        // A group of its own under a parent in the same session: in an orphaned group, such as this test's may be,
+        // the kernel discards SIGTSTP (signal(7)).
+        command.process_group(0);
+        let job = case.start("launch", command)?;
         counter.wait_until_ready(case)?;
         let pid = case.wait_until_protected()?.pid;
         job.signal(Signal::TSTP);
