@@ -192,9 +192,6 @@ pub fn reap(pid: Pid) -> io::Result<Option<i32>> {
     }
 }
 
-/// Names of the interval timers, in the order of their numbers.
-pub const INTERVAL_TIMERS: [&str; 3] = ["ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF"];
-
 /// Makes this process the one that inherits orphans among its descendants (PR_SET_CHILD_SUBREAPER).
 pub fn become_subreaper() -> io::Result<()> {
     // SAFETY: integers only.

@@ -283,10 +283,11 @@ fn release_process(process: FrozenProcess, note_end: &mut dyn FnMut(Pid, Option<
         if thread.stopped.owed() != 0 {
             let _ = task::kill(process.pid, thread.stopped.owed());
         }
-        if thread.stopped.detach().is_err() && tid == process.pid.leader() {
-            note_end(process.pid, collect_end(tid));
-        } else if proc::Stat::read((process.pid, tid)).is_err() {
-            collect_end(tid);
+        if thread.stopped.detach().is_err() {
+            let status = collect_end(tid);
+            if tid == process.pid.leader() {
+                note_end(process.pid, status);
+            }
         }
     }
 }
