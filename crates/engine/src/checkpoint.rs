@@ -2,6 +2,7 @@
 
 mod collect;
 pub(crate) mod freeze;
+mod kinship;
 mod sleep;
 mod snapshot;
 mod write;
@@ -11,6 +12,7 @@ use crate::launcher::Inherited;
 use crate::{Result, tree::Tree};
 use collect::{Collected, collect};
 use freeze::{Frozen, freeze};
+pub(crate) use kinship::kin_of;
 use rethaw_image::{Identity, ImageWriter};
 use snapshot::Copy;
 use std::path::Path;

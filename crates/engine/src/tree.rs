@@ -212,7 +212,7 @@ impl Tree {
 
     /// Whether the computation has namespaces of its own (also when this agent did not make them).
     pub fn isolated(&self) -> bool {
-        proc::Status::read(self.main).is_ok_and(|status| status.ns_pids.len() > own_depth())
+        proc::Status::read(Pid(self.main())).is_ok_and(|status| status.ns_pids.len() > own_depth())
     }
 
     /// A pidfd of the main process: readable when it has ended. None when it had ended before the restart.

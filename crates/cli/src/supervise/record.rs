@@ -57,6 +57,10 @@ const FREEZE_TIMEOUT: Duration = Duration::from_secs(30);
 impl Supervisor {
     /// Records that the computation runs here and now.
     pub(super) fn take_charge(&mut self) {
+        // A program that leaves the rest to others may have ended already.
+        if let Err(failure) = self.reap() {
+            message::warn(failure);
+        }
         self.state.main = Seen::of(self.tree.main());
         self.state.supervisor = Seen::myself();
         self.state.ended = None;

@@ -318,6 +318,9 @@ pub(crate) fn rebuild(
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     let runs = reader.runs(record.stream)?;
+    // First: the kernel changes the executable only while the one before it is not mapped (EBUSY in prctl(2)), and a
+    // process begins as a copy of its parent, which often has the same.
+    set_layout(stub, record, sources.plan, warnings)?;
     vdso::rebuild(stub, sources.process, warnings)?;
     for mapping in &record.mappings {
         map(stub, mapping, has_pages(mapping, runs), sources)?;
@@ -332,7 +335,7 @@ pub(crate) fn rebuild(
         let name = || format!("cannot install a guard at {:#x}", guard.start);
         stub.remote()?.must(libc::SYS_madvise, arguments).context(name)?;
     }
-    set_layout(stub, record, sources.plan, warnings)
+    Ok(())
 }
 
 /// Whether the image has pages of a mapping.
