@@ -134,7 +134,7 @@ fn collect_threads(
             if index == 0 {
                 process::collect_inside(pid, record, remote)?;
                 ask_break(address_space, remote)?;
-                memory::collect_lock_future(pid, address_space, remote)?;
+                memory::lock::collect(pid, address_space, remote)?;
                 if copy && !record.child_subreaper {
                     made = Some(snapshot::copy_process(pid, remote, foothold)?);
                 }
