@@ -73,6 +73,12 @@ impl Supervisor {
         }
     }
 
+    /// The main process has ended, others go on: it is by one of them that the computation is found again.
+    pub(super) fn note_where_it_runs(&mut self) {
+        self.state.main = Seen::of(self.tree.main());
+        self.remember();
+    }
+
     fn register(&mut self) {
         let (Some(supervisor), Some(main)) = (self.state.supervisor.clone(), self.state.main.clone()) else {
             return;

@@ -9,7 +9,7 @@ use crate::resource::memory::PageRange;
 use crate::resource::object::{Object, Objects};
 use crate::resource::thread::{ContextProc, GoingOn};
 use crate::resource::{memory, process, sharing, thread};
-use crate::tree::Tree;
+use crate::tree::{Ended, Tree};
 use crate::{Result, foothold};
 use rethaw_image::record::{
     ClocksV1, ComputationV1, DescriptionKind, DescriptionV1, MemoryV1, PipeV1, ProcessV1, TakenV1,
@@ -232,8 +232,8 @@ fn refuse_dead_leader(pid: Pid, number: i32, what: &str) -> Result<()> {
 }
 
 fn computation(tree: &Tree, options: &Options, processes: &[ProcessV1]) -> Result<ComputationV1> {
-    let main = Pid(tree.main());
-    let status = proc::Status::read(main).context_proc()?;
+    let any = Pid(tree.main());
+    let status = proc::Status::read(any).context_proc()?;
     let cpu = proc::cpuinfo().context_proc()?;
     let first = processes.first().and_then(|p| p.threads.first());
     let state = rethaw_sys::arch::ExtendedState(first.map(|t| t.xstate.clone()).unwrap_or_default());
@@ -243,7 +243,8 @@ fn computation(tree: &Tree, options: &Options, processes: &[ProcessV1]) -> Resul
         id: options.identity.computation.clone(),
         command: options.command.clone(),
         start_folder: options.start_folder.clone(),
-        main_pid: status.ns_pids.last().copied().unwrap_or(main.0),
+        main_pid: tree.main_inside(),
+        main_status: tree.ended().map(Ended::status),
         taken: Some(TakenV1 {
             host: proc::hostname().context_proc()?,
             boot_id: proc::boot_id().context_proc()?,
@@ -253,7 +254,7 @@ fn computation(tree: &Tree, options: &Options, processes: &[ProcessV1]) -> Resul
             cpu_model: cpu.model,
             slurm_job: std::env::var("SLURM_JOB_ID").unwrap_or_default(),
         }),
-        clocks: Some(clocks(main)),
+        clocks: Some(clocks(any)),
         uid: status.uid.effective,
         gid: status.gid.effective,
         xfeatures: state.enabled_features(),

@@ -9,7 +9,7 @@ use crate::init::Init;
 use crate::resource::object::RebuiltObjects;
 use crate::resource::table::Table;
 use crate::resource::{credentials, limit, memory, process, signal, thread, timer};
-use crate::tree::InterruptedBefore;
+use crate::tree::{Ended, InterruptedBefore, Main};
 use rethaw_image::ImageReader;
 use rethaw_image::record::ProcessV1;
 use rethaw_sys::proc::{Pid, Tid};
@@ -91,14 +91,19 @@ impl Rebuilt {
         Ok(())
     }
 
-    /// The main process as seen from here.
-    pub fn main(&self, plan: &Plan) -> Result<Pid> {
+    /// The main process.
+    pub fn main(&self, plan: &Plan) -> Result<Main> {
+        let inside = plan.computation.main_pid;
+        if let Some(status) = plan.computation.main_status {
+            let ended = Ended::from_status(status);
+            return Ok(Main::Ended { inside, ended });
+        }
         let main = self
             .stubs
             .iter()
             .zip(&plan.processes)
-            .find(|(_, r)| r.pid == plan.computation.main_pid);
-        main.map(|(stub, _)| stub.pid)
+            .find(|(_, r)| r.pid == inside);
+        main.map(|(stub, _)| Main::Lives(stub.pid))
             .ok_or_else(|| super::plan::damaged("no main process"))
     }
 
