@@ -78,6 +78,7 @@ programs! {
     memory_changing
     memory_droppable
     memory_file
+    memory_forked
     memory_growing_down
     memory_locked
     memory_locked_future

@@ -67,14 +67,14 @@ pub(crate) fn rebuild(
     progress: Progress<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    let runs = reader.runs(record.stream)?;
+    let pieces = reader.pieces(record.stream)?;
     vdso::rebuild(stub, sources.process, warnings)?;
     for mapping in &record.mappings {
-        map::map(stub, mapping, pages::has_pages(mapping, runs), sources)?;
+        map::map(stub, mapping, pages::has_pages(mapping, &pieces), sources)?;
     }
-    pages::fill(stub.pid, reader, runs, &record.mappings, progress)?;
+    pages::fill(stub.pid, reader, &pieces, &record.mappings, progress)?;
     for mapping in &record.mappings {
-        map::finish(stub, mapping, pages::has_pages(mapping, runs), warnings)?;
+        map::finish(stub, mapping, pages::has_pages(mapping, &pieces), warnings)?;
     }
     guard::rebuild(stub, &record.guards)?;
     layout::rebuild(stub, record, sources.plan, warnings)
