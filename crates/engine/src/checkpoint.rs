@@ -5,6 +5,7 @@ pub(crate) mod freeze;
 mod inherited;
 mod sleep;
 mod snapshot;
+mod vfork;
 mod write;
 
 use crate::error::Error;

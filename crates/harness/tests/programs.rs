@@ -141,6 +141,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("socket_connected", "tcp connection"),
     ("socket_rights", "scm_rights"),
     ("file_other_name", "hard link"),
+    ("process_vfork_waiting", "vfork"),
 ];
 
 #[test]
