@@ -85,6 +85,7 @@ programs! {
     memory_many_mappings
     memory_protection_keys
     memory_sparse
+    memory_vdso_moved
     pipe_in_flight
     process_controls
     process_controls_default
