@@ -52,20 +52,42 @@ pub(crate) struct Unbuildable {
 
 /// Plans the making of `kin` (parents before children). `taken` are all numbers of processes and threads.
 pub(crate) fn plan(kin: &[Kin], taken: &BTreeSet<i32>) -> Result<Vec<Step>, Unbuildable> {
-    // Whose child the stand-in for a session leader should be, where there is a choice: tried in turn.
-    let mut choices: BTreeMap<i32, usize> = BTreeMap::new();
-    loop {
-        let refused = match plan_with(kin, taken, &choices) {
-            Err(refused) => refused,
+    // Whose child the stand-in for a session leader should be, where there is a choice: all are tried in turn.
+    const MOST_TRIES: usize = 256;
+    let led = |session: &i32| kin.iter().any(|k| k.pid == *session);
+    let sessions: BTreeSet<i32> = kin
+        .iter()
+        .map(|k| k.sid)
+        .filter(|sid| *sid != 0 && !led(sid))
+        .collect();
+    let candidates: Vec<(i32, Vec<i32>)> = sessions
+        .into_iter()
+        .map(|session| (session, parents_of_session(kin, session)))
+        .collect();
+    let all = candidates.iter().fold(1_usize, |all, (_, parents)| {
+        all.saturating_mul(parents.len().max(1))
+    });
+    let mut refused = None;
+    for attempt in 0..all.min(MOST_TRIES) {
+        match plan_with(kin, taken, &choice(&candidates, attempt)) {
+            Err(why) => refused = refused.or(Some(why)),
             planned => return planned,
-        };
-        let session = kin.iter().find(|k| k.pid == refused.pid).map_or(0, |k| k.sid);
-        let choice = choices.entry(session).or_default();
-        *choice += 1;
-        if *choice >= parents_of_session(kin, session).len() {
-            return Err(refused);
         }
     }
+    Err(refused.unwrap_or_else(|| Unbuildable {
+        pid: 0,
+        what: "no family".to_owned(),
+    }))
+}
+
+/// One parent for every session: the digits of `attempt`.
+fn choice(candidates: &[(i32, Vec<i32>)], mut attempt: usize) -> Vec<(i32, i32)> {
+    let mut chosen = Vec::new();
+    for (session, parents) in candidates.iter().filter(|(_, parents)| !parents.is_empty()) {
+        chosen.push((*session, parents[attempt % parents.len()]));
+        attempt /= parents.len();
+    }
+    chosen
 }
 
 /// The different parents of a session's members that are not in it themselves.
@@ -80,13 +102,9 @@ fn parents_of_session(kin: &[Kin], session: i32) -> Vec<i32> {
     parents
 }
 
-fn plan_with(
-    kin: &[Kin],
-    taken: &BTreeSet<i32>,
-    choices: &BTreeMap<i32, usize>,
-) -> Result<Vec<Step>, Unbuildable> {
+fn plan_with(kin: &[Kin], taken: &BTreeSet<i32>, chosen: &[(i32, i32)]) -> Result<Vec<Step>, Unbuildable> {
     let mut family = Family::new(kin, taken);
-    family.stand_in_for_leaders(kin, choices);
+    family.stand_in_for_leaders(kin, chosen);
     for member in kin {
         family.find_maker(*member)?;
     }
@@ -187,16 +205,9 @@ impl Family {
     }
 
     /// For leaders that have ended.
-    fn stand_in_for_leaders(&mut self, kin: &[Kin], choices: &BTreeMap<i32, usize>) {
-        let sessions: BTreeSet<i32> = kin.iter().map(|k| k.sid).filter(|sid| *sid != 0).collect();
-        for session in sessions
-            .into_iter()
-            .filter(|sid| !kin.iter().any(|k| k.pid == *sid))
-        {
-            let choice = choices.get(&session).copied().unwrap_or(0);
-            if let Some(parent) = parents_of_session(kin, session).get(choice) {
-                self.stand_in(session, *parent, session, session);
-            }
+    fn stand_in_for_leaders(&mut self, kin: &[Kin], chosen: &[(i32, i32)]) {
+        for (session, parent) in chosen {
+            self.stand_in(*session, *parent, *session, *session);
         }
         for member in kin {
             if member.pgid != 0 {

@@ -28,6 +28,8 @@ use std::path::Path;
 pub(crate) struct Collected {
     pub computation: ComputationV1,
     pub processes: Vec<ProcessV1>,
+    /// Processes that have ended and were not waited for.
+    pub ended: Vec<ProcessV1>,
     pub descriptions: Vec<DescriptionV1>,
     pub pipes: Vec<PipeV1>,
     pub objects: Vec<Object>,
@@ -72,14 +74,14 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         pages.push((frozen.pid, ranges));
         adopts |= record.child_subreaper;
     }
-    processes.extend(ended);
-    kinship::refuse_unbuildable(&processes)?;
+    kinship::refuse_unbuildable(processes.iter().chain(&ended))?;
     if adopts {
         copies.clear();
     }
     Ok(Collected {
         computation: computation(tree, options, &processes)?,
         processes,
+        ended,
         written_files: descriptions.written_files(&records),
         descriptions: records,
         pipes,
@@ -153,7 +155,7 @@ fn collect_threads(
                 kinship::ask_how_ended(remote, record.pid, ended)
                     .context(|| format!("cannot ask for the ended children of process {pid}"))?;
                 ask_break(address_space, remote)?;
-                memory::collect_lock_future(pid, address_space, remote)?;
+                memory::lock::collect(pid, address_space, remote)?;
                 if copy && !record.child_subreaper {
                     made = Some(snapshot::copy_process(pid, remote, foothold)?);
                 }

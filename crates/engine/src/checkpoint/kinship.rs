@@ -57,8 +57,8 @@ pub(crate) fn ask_how_ended(remote: &mut Remote<'_>, parent: i32, ended: &mut [P
 }
 
 /// Refuses what no restart could make.
-pub(crate) fn refuse_unbuildable(records: &[ProcessV1]) -> Result<()> {
-    let family: Vec<Kin> = records.iter().map(kin_of).collect();
+pub(crate) fn refuse_unbuildable<'a>(records: impl Iterator<Item = &'a ProcessV1>) -> Result<()> {
+    let family: Vec<Kin> = records.map(kin_of).collect();
     lineage::plan(&family, &BTreeSet::new()).map_err(|why| Error::Refused {
         what: format!("a process in {}", why.what),
         pid: why.pid,
