@@ -60,7 +60,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         .collect();
     sharing::refuse_unusual(&members)?;
     // What is most often refused comes before anything is done inside the processes.
-    let (records, pipes) = descriptions.collect(&mut objects, &options.launcher)?;
+    let (records, pipes) = descriptions.collect(&mut objects, &options.launcher, options.external)?;
     for (stream, (frozen, record)) in (0..).zip(frozen.processes.iter_mut().zip(&mut processes)) {
         let (ranges, made) = collect_process(frozen, stream, record, &mut objects, copy)?;
         copies.extend(made.map(|made| (frozen.pid, made)));
