@@ -2,7 +2,7 @@
 
 use crate::failure::{Context, Failure, Result};
 use crate::message::{self, Meter};
-use crate::options::{ComeBackArgs, Compress, Files, PauseMethod, ProgramArgs, ProtectArgs};
+use crate::options::{ComeBackArgs, Compress, External, Files, PauseMethod, ProgramArgs, ProtectArgs};
 use crate::sink::{OwnedFolder, Sink};
 use crate::slurm;
 use crate::state::{State, Text, recorded};
@@ -140,6 +140,11 @@ fn settings_of(args: &ProtectArgs) -> Settings {
         compression: match args.compress {
             Compress::None => Compression::None,
             Compress::Zstd => Compression::Zstd,
+        },
+        external: match args.external {
+            External::Refuse => rethaw_engine::checkpoint::External::Refuse,
+            External::Close => rethaw_engine::checkpoint::External::Close,
+            External::Reset => rethaw_engine::checkpoint::External::Reset,
         },
         wait_all: args.wait_all,
         leave_rest: false,

@@ -33,6 +33,18 @@ pub enum PauseMethod {
     Stop,
 }
 
+/// What to do about connections to programs outside of the computation, of which only one end can be saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum External {
+    /// No checkpoint while there are any.
+    #[default]
+    Refuse,
+    /// After a restart, the program finds that the other end has closed it.
+    Close,
+    /// After a restart, the program finds it cut off (ECONNRESET).
+    Reset,
+}
+
 /// What a checkpoint is taken with.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -48,6 +60,8 @@ pub struct Options {
     pub pause_method: PauseMethod,
     /// Compress pages.
     pub compression: rethaw_image::Compression,
+    /// What to do about connections to the outside.
+    pub external: External,
     /// End the computation once the checkpoint is durable; it stays frozen until then.
     pub stop: bool,
     /// How long to wait for threads in uninterruptible sleep.

@@ -13,7 +13,7 @@ use crate::registry::{Entry, Registration};
 use crate::slurm;
 use crate::state::{JobSeen, LastCheckpoint};
 use nix::sys::signal::Signal;
-use rethaw_engine::checkpoint::{Options, PauseMethod};
+use rethaw_engine::checkpoint::{External, Options, PauseMethod};
 use rethaw_engine::launcher::Inherited;
 use rethaw_engine::tree::Ended;
 use rethaw_image::{Compression, Identity};
@@ -29,6 +29,8 @@ pub struct Settings {
     pub pause_method: PauseMethod,
     /// Codec of the images.
     pub compression: Compression,
+    /// What to do about connections to the outside.
+    pub external: External,
     /// Stay until the last process has ended.
     pub wait_all: bool,
     /// Leave what the program left in the background, as the DMTCP names do.
@@ -163,6 +165,7 @@ impl Supervisor {
                 .collect(),
             pause_method: self.settings.pause_method,
             compression: self.settings.compression,
+            external: self.settings.external,
             stop,
             freeze_timeout: FREEZE_TIMEOUT,
         }

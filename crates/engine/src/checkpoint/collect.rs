@@ -63,7 +63,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         .collect();
     sharing::refuse_unusual(&members)?;
     // What is most often refused comes before anything is done inside the processes.
-    let (records, pipes) = descriptions.collect(&mut objects, &options.launcher)?;
+    let (records, pipes) = descriptions.collect(&mut objects, &options.launcher, options.external)?;
     // A copy would become the child of a process that adopts orphans itself, and be seen by it: no more then, and in the
     // end none. Parents come before children.
     let mut adopts = false;
