@@ -197,7 +197,7 @@ pub struct RestartArgs {
 #[derive(Debug, Clone, Args)]
 pub struct CheckpointArgs {
     /// Identity, checkpoint folder or main pid of the computation; not needed when only one runs.
-    pub id: Option<String>,
+    pub id: Option<OsString>,
     /// End the computation once the checkpoint is durable.
     #[arg(long)]
     pub stop: bool,
@@ -213,7 +213,7 @@ pub struct CheckpointArgs {
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
     /// Identity, checkpoint folder or main pid of one computation.
-    pub id: Option<String>,
+    pub id: Option<OsString>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -268,7 +268,7 @@ pub struct PruneArgs {
 #[derive(Debug, Clone, Args)]
 pub struct KillArgs {
     /// Identity, checkpoint folder or main pid of the computation; not needed when only one runs.
-    pub id: Option<String>,
+    pub id: Option<OsString>,
 }
 
 #[allow(missing_docs)]
