@@ -104,7 +104,7 @@ pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapsho
         Ok(collected) => collected,
         Err(error) => {
             frozen.release(tree);
-            return Err(error);
+            return Err(or_ended(tree, error));
         }
     };
     let copied = !collected.copies.is_empty();
@@ -129,6 +129,14 @@ pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapsho
         stop: options.stop,
         written: false,
     })
+}
+
+/// What went wrong, or that nothing is left to take a checkpoint of: it was killed meanwhile.
+fn or_ended(tree: &Tree, error: Error) -> Error {
+    match tree.members() {
+        Ok(members) if members.is_empty() => Error::Ended,
+        _ => error,
+    }
 }
 
 /// Everything that has to be done while the program stands still.
