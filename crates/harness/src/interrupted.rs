@@ -22,6 +22,19 @@ pub struct Subject {
     pub options: Vec<&'static str>,
 }
 
+/// How a run ended.
+enum End {
+    /// It came to its end by itself.
+    Finished,
+    /// It was killed, and goes on from a checkpoint.
+    Killed,
+    /// It was killed before it had a checkpoint.
+    KilledTooSoon,
+}
+
+/// Kills before the first checkpoint that are taken for bad luck.
+const TOO_SOON: usize = 20;
+
 /// Kills wanted: `RETHAW_TEST_KILLS`, else 50.
 pub fn kills() -> usize {
     std::env::var("RETHAW_TEST_KILLS")
@@ -67,6 +80,8 @@ impl Subject {
     }
 
     /// Runs it under `rethaw run`, with this many SIGKILLs of everything at random moments.
+    ///
+    /// Only kills after which it goes on from a checkpoint count.
     pub fn survives(&self, kills: usize) -> Outcome {
         case(&format!("kill-{}", self.name), |case| {
             let mut random = Random::from_environment();
@@ -77,13 +92,12 @@ impl Subject {
             for round in 0.. {
                 let folder = case.path(format!("round{round}"));
                 fs::create_dir(&folder)?;
-                while !self.ends_before_kill(case, &folder, &reference, (&mut random, done < kills), limit)? {
-                    done += 1;
-                }
+                self.round(case, &folder, &reference, (&mut random, &mut done, kills), limit)?;
                 let log = fs::read_to_string(folder.join("log"))?;
                 ensure!(
                     log == reference,
-                    "after {done} kills the log differs from that of the uninterrupted run"
+                    "after {done} kills the log differs from that of the uninterrupted run:\n{}",
+                    first_difference(&log, &reference)
                 );
                 if done >= kills {
                     break;
@@ -97,20 +111,40 @@ impl Subject {
         })
     }
 
-    /// One `rethaw run`; false when it was killed, true when it came to its end.
-    fn ends_before_kill(
+    /// Runs and kills one computation until it comes to its end.
+    fn round(
+        &self,
+        case: &Case,
+        folder: &Path,
+        reference: &str,
+        (random, done, kills): (&mut Random, &mut usize, usize),
+        limit: Duration,
+    ) -> Result<()> {
+        let mut too_soon = 0;
+        loop {
+            match self.run_once(case, folder, reference, (random, *done < kills), limit)? {
+                End::Finished => return Ok(()),
+                End::Killed => *done += 1,
+                End::KilledTooSoon => too_soon += 1,
+            }
+            ensure!(too_soon <= TOO_SOON, "killed {too_soon} times without having a checkpoint");
+        }
+    }
+
+    /// One `rethaw run`, to its end or until it is killed.
+    fn run_once(
         &self,
         case: &Case,
         folder: &Path,
         reference: &str,
         (random, kill): (&mut Random, bool),
         limit: Duration,
-    ) -> Result<bool> {
+    ) -> Result<End> {
         let mut job = self.start(case, folder)?;
         if !kill {
             let finished = job.wait(limit)?.success()?;
             check_output(&finished.out, reference)?;
-            return Ok(true);
+            return Ok(End::Finished);
         }
         if random.below(3) == 0 {
             // In the middle of a checkpoint: ask for one, then strike.
@@ -131,7 +165,7 @@ impl Subject {
                 job.label()
             );
             check_output(&job.out(), reference)?;
-            return Ok(true);
+            return Ok(End::Finished);
         }
         case.kill_all()?;
         job.wait(PATIENCE)?;
@@ -139,8 +173,38 @@ impl Subject {
         wait_for("the end of all processes", PATIENCE, || {
             Ok(case.processes().is_empty().then_some(()))
         })?;
-        Ok(false)
+        Ok(if has_checkpoint(folder)? {
+            End::Killed
+        } else {
+            End::KilledTooSoon
+        })
     }
+}
+
+/// Whether the computation of this folder has a complete checkpoint.
+fn has_checkpoint(folder: &Path) -> Result<bool> {
+    let Ok(entries) = fs::read_dir(folder.join("ckpt")) else {
+        return Ok(false);
+    };
+    let names: std::io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.path())).collect();
+    Ok(names?
+        .iter()
+        .any(|path| path.extension().is_some_and(|extension| extension == "manifest")))
+}
+
+/// The first line in which two logs differ.
+fn first_difference(log: &str, reference: &str) -> String {
+    let (mut got, mut wanted) = (log.lines(), reference.lines());
+    for number in 1.. {
+        match (got.next(), wanted.next()) {
+            (None, None) => break,
+            (got, wanted) if got != wanted => {
+                return format!("line {number} is {got:?} and should be {wanted:?}");
+            }
+            _ => {}
+        }
+    }
+    "they differ in the end of the last line".to_string()
 }
 
 /// Every whole line of an output is the line of the reference with the same number.
