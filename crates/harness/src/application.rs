@@ -1,8 +1,8 @@
 //! Programs that we did not write: what is run, what it needs, and what is told of it in docs/compatibility.md.
 
-use crate::interrupted::Subject;
+use crate::interrupted::{Interruption, Subject};
 use crate::{Failure, Outcome, Result, places};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
@@ -25,6 +25,10 @@ pub struct Application {
     pub version: Vec<OsString>,
     /// Options of `rethaw run`.
     pub options: Vec<&'static str>,
+    /// Variables of its environment.
+    pub environment: Vec<(&'static str, String)>,
+    /// How it is interrupted.
+    pub interruption: Interruption,
     /// What else is to be said in the page.
     pub note: &'static str,
 }
@@ -51,13 +55,15 @@ impl Application {
             after: vec![],
             version: vec![words[0].into(), "--version".into()],
             options: vec![],
+            environment: vec![],
+            interruption: Interruption::Kill,
             note: "",
         }
     }
 
     /// With another command for the version.
-    pub fn version(mut self, words: &[&str]) -> Application {
-        self.version = words.iter().map(OsString::from).collect();
+    pub fn version<W: AsRef<OsStr>>(mut self, words: &[W]) -> Application {
+        self.version = words.iter().map(|word| word.as_ref().into()).collect();
         self
     }
 
@@ -70,6 +76,18 @@ impl Application {
     /// With options of `rethaw run`.
     pub fn options(mut self, options: &[&'static str]) -> Application {
         self.options = options.to_vec();
+        self
+    }
+
+    /// With a variable of its environment.
+    pub fn variable(mut self, name: &'static str, value: &str) -> Application {
+        self.environment.push((name, value.to_string()));
+        self
+    }
+
+    /// Ended by checkpoints instead of by SIGKILL some time after one.
+    pub fn stopped(mut self) -> Application {
+        self.interruption = Interruption::Stop;
         self
     }
 
@@ -95,7 +113,9 @@ impl Application {
         let text = String::from_utf8_lossy(&text);
         let words = text.split([' ', '\n', ',', '"']);
         let is_version = |word: &&str| word.contains(|c: char| c.is_ascii_digit()) && word.contains('.');
-        Ok(Some(words.into_iter().find(is_version).unwrap_or("?").to_string()))
+        Ok(Some(
+            words.into_iter().find(is_version).unwrap_or("?").to_string(),
+        ))
     }
 
     /// Runs it with this many kills, and records what came out.
@@ -111,13 +131,17 @@ impl Application {
             name: self.name.to_string(),
             before: self.before.clone(),
             after: self.after.iter().map(OsString::from).collect(),
-            environment: vec![],
+            environment: self.environment.clone(),
             options: self.options.clone(),
+            interruption: self.interruption,
         };
         let outcome = subject.survives(kills);
         let result = match &outcome {
-            Ok(()) => format!("restarted {kills} times, result as uninterrupted"),
-            Err(_) => "failed".to_string(),
+            Ok(()) if self.interruption == Interruption::Stop => {
+                format!("same result, stopped {kills} times")
+            }
+            Ok(()) => format!("same result, killed {kills} times"),
+            Err(_) => "fails".to_string(),
         };
         record(&[self.title, &version, &result, self.note])?;
         outcome

@@ -1,6 +1,6 @@
 //! A computation that is killed again and again ends with the results of one that was left alone.
 
-use crate::{Case, Outcome, PATIENCE, Random, Result, case, ensure, wait_for};
+use crate::{Case, Job, Outcome, PATIENCE, Random, Result, STOPPED, case, ensure, wait_for};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::Path;
@@ -20,6 +20,18 @@ pub struct Subject {
     pub environment: Vec<(&'static str, String)>,
     /// Options of `rethaw run`.
     pub options: Vec<&'static str>,
+    /// How it is interrupted.
+    pub interruption: Interruption,
+}
+
+/// How a computation is interrupted, at a random moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Interruption {
+    /// SIGKILL to the program and to rethaw, some time after the last checkpoint.
+    #[default]
+    Kill,
+    /// A checkpoint that ends it: for programs that do to files, after a checkpoint, what cannot be done twice.
+    Stop,
 }
 
 /// How a run ended.
@@ -68,7 +80,7 @@ impl Subject {
         Ok((fs::read_to_string(folder.join("log"))?, begin.elapsed()))
     }
 
-    fn start(&self, case: &Case, folder: &Path) -> Result<crate::Job> {
+    fn start(&self, case: &Case, folder: &Path) -> Result<Job> {
         let mut words: Vec<OsString> = ["run", "--dir", "ckpt", "-i", "0.5"].map(OsString::from).to_vec();
         words.extend(self.options.iter().map(OsString::from));
         words.push("--".into());
@@ -127,7 +139,10 @@ impl Subject {
                 End::Killed => *done += 1,
                 End::KilledTooSoon => too_soon += 1,
             }
-            ensure!(too_soon <= TOO_SOON, "killed {too_soon} times without having a checkpoint");
+            ensure!(
+                too_soon <= TOO_SOON,
+                "killed {too_soon} times without having a checkpoint"
+            );
         }
     }
 
@@ -146,6 +161,10 @@ impl Subject {
             check_output(&finished.out, reference)?;
             return Ok(End::Finished);
         }
+        if self.interruption == Interruption::Stop {
+            std::thread::sleep(random.moment(Duration::from_millis(2000)));
+            return self.stop(case, folder, job, reference);
+        }
         if random.below(3) == 0 {
             // In the middle of a checkpoint: ask for one, then strike.
             std::thread::sleep(random.moment(Duration::from_millis(1500)));
@@ -158,13 +177,7 @@ impl Subject {
             let longest = if random.below(2) == 0 { 300 } else { 3000 };
             std::thread::sleep(random.moment(Duration::from_millis(longest)));
         }
-        if let Some(status) = job.ended()? {
-            ensure!(
-                status.success(),
-                "`{}` ended with {status} before it was killed",
-                job.label()
-            );
-            check_output(&job.out(), reference)?;
+        if ended_before(&mut job, reference)? {
             return Ok(End::Finished);
         }
         case.kill_all()?;
@@ -179,6 +192,36 @@ impl Subject {
             End::KilledTooSoon
         })
     }
+
+    /// Ends it by a checkpoint. Where that is refused, tries again soon.
+    fn stop(&self, case: &Case, folder: &Path, mut job: Job, reference: &str) -> Result<End> {
+        loop {
+            let mut command = case.rethaw(["checkpoint", "--stop", "ckpt"])?;
+            command.current_dir(folder);
+            if case.run("checkpoint", command)?.status.success() {
+                job.wait(PATIENCE)?.exited(STOPPED)?;
+                return Ok(End::Killed);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+            if ended_before(&mut job, reference)? {
+                return Ok(End::Finished);
+            }
+        }
+    }
+}
+
+/// Whether it has come to its end, as it should, before it was interrupted.
+fn ended_before(job: &mut Job, reference: &str) -> Result<bool> {
+    let Some(status) = job.ended()? else {
+        return Ok(false);
+    };
+    ensure!(
+        status.success(),
+        "`{}` ended with {status} before it was interrupted",
+        job.label()
+    );
+    check_output(&job.out(), reference)?;
+    Ok(true)
 }
 
 /// Whether the computation of this folder has a complete checkpoint.
