@@ -63,7 +63,7 @@ pub fn self_checking() -> Result<Vec<String>> {
 }
 
 /// Names of the real programs, for [`build`].
-pub const REAL: [&str; 8] = [
+pub const REAL: [&str; 10] = [
     "counter",
     "openmp",
     "openmp-static",
@@ -72,6 +72,8 @@ pub const REAL: [&str; 8] = [
     "rust-threads",
     "cpu-loops",
     "ending",
+    "sanitized",
+    "server",
 ];
 
 struct Recipe {
@@ -106,6 +108,10 @@ fn recipe(name: &str) -> Recipe {
         compiler,
         arguments: arguments.to_vec(),
     };
+    let application = |file: &str, compiler, arguments| Recipe {
+        sources: vec![crate::application::folder().join(file)],
+        ..one(file, compiler, arguments)
+    };
     match name {
         "openmp" => one("openmp.c", "gcc", &["-O2", "-fopenmp", "SOURCE", "-lm"]),
         "openmp-static" => one(
@@ -122,6 +128,12 @@ fn recipe(name: &str) -> Recipe {
             "gcc",
             &["-O2", "-Wall", "-Wextra", "-pthread", "SOURCE"],
         ),
+        "sanitized" => application(
+            "sanitized.c",
+            "gcc",
+            &["-O1", "-g", "-fsanitize=address", "-pthread", "SOURCE"],
+        ),
+        "server" => application("server.go", "go", &["build"]),
         "cpu-loops" => one("loops.c", "gcc", &["-O2", "SOURCE"]),
         _ => Recipe {
             sources: vec![
