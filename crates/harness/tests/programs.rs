@@ -56,6 +56,11 @@ programs! {
     epoll
     epoll_closed_number
     eventfd
+    family_chain
+    family_ended
+    family_orphans
+    family_sessions
+    family_stopped
     file_appended
     file_devices
     file_folder
