@@ -125,6 +125,7 @@ programs! {
     stack_growing
     stdio
     thread_join
+    thread_leader_ended
     thread_local_storage
     thread_robust_mutex
     thread_rseq
