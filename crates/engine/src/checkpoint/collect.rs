@@ -107,7 +107,15 @@ fn collect_process(
             .pending(true)
             .context(|| format!("cannot read signals of process {pid}"))?;
     }
-    let collected = collect_threads(frozen, &going_on, &foothold, record, &mut address_space, copy);
+    let collected = collect_threads(
+        frozen,
+        &going_on,
+        &foothold,
+        record,
+        &mut address_space,
+        objects,
+        copy,
+    );
     // Whatever came of it: the program gets back what was borrowed.
     let back = foothold
         .give_back()
@@ -125,6 +133,7 @@ fn collect_threads(
     foothold: &Foothold,
     record: &mut ProcessV1,
     address_space: &mut MemoryV1,
+    objects: &mut Objects,
     copy: bool,
 ) -> Result<Option<Copy>> {
     let pid = frozen.pid;
@@ -135,6 +144,7 @@ fn collect_threads(
                 process::collect_inside(pid, record, remote)?;
                 ask_break(address_space, remote)?;
                 memory::lock::collect(pid, address_space, remote)?;
+                objects.find_present(pid, remote)?;
                 if copy && !record.child_subreaper {
                     made = Some(snapshot::copy_process(pid, remote, foothold)?);
                 }
