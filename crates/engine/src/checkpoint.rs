@@ -3,6 +3,7 @@
 mod collect;
 pub(crate) mod freeze;
 mod inherited;
+mod kinship;
 mod sleep;
 mod snapshot;
 mod vfork;
@@ -13,6 +14,7 @@ use crate::launcher::Inherited;
 use crate::{Result, tree::Tree};
 use collect::{Collected, collect};
 use freeze::{Frozen, freeze};
+pub(crate) use kinship::kin_of;
 use rethaw_image::{Identity, ImageWriter};
 use snapshot::Copy;
 use std::path::Path;
@@ -31,6 +33,18 @@ pub enum PauseMethod {
     Stop,
 }
 
+/// What to do about connections to programs outside of the computation, of which only one end can be saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum External {
+    /// No checkpoint while there are any.
+    #[default]
+    Refuse,
+    /// After a restart, the program finds that the other end has closed it.
+    Close,
+    /// After a restart, the program finds it cut off (ECONNRESET).
+    Reset,
+}
+
 /// What a checkpoint is taken with.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -46,6 +60,8 @@ pub struct Options {
     pub pause_method: PauseMethod,
     /// Compress pages.
     pub compression: rethaw_image::Compression,
+    /// What to do about connections to the outside.
+    pub external: External,
     /// End the computation once the checkpoint is durable; it stays frozen until then.
     pub stop: bool,
     /// How long to wait for threads in uninterruptible sleep.
@@ -88,7 +104,7 @@ pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapsho
         Ok(collected) => collected,
         Err(error) => {
             frozen.release(tree);
-            return Err(error);
+            return Err(or_ended(tree, error));
         }
     };
     let copied = !collected.copies.is_empty();
@@ -113,6 +129,14 @@ pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapsho
         stop: options.stop,
         written: false,
     })
+}
+
+/// What went wrong, or that nothing is left to take a checkpoint of: it was killed meanwhile.
+fn or_ended(tree: &Tree, error: Error) -> Error {
+    match tree.members() {
+        Ok(members) if members.is_empty() => Error::Ended,
+        _ => error,
+    }
 }
 
 /// Everything that has to be done while the program stands still.

@@ -220,7 +220,7 @@ fn read_up_to(file: &std::fs::File, offset: u64, buffer: &mut [u8]) -> io::Resul
 /// Writes all records.
 pub(crate) fn records(writer: &mut ImageWriter, collected: &Collected) -> Result<()> {
     writer.record(SectionKind::Computation, &collected.computation)?;
-    for process in &collected.processes {
+    for process in collected.processes.iter().chain(&collected.ended) {
         writer.record(SectionKind::Process, process)?;
     }
     for description in &collected.descriptions {

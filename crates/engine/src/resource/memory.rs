@@ -19,6 +19,7 @@ use crate::{Result, file_identity};
 use rethaw_image::ImageReader;
 use rethaw_image::record::{MappingV1, MemoryV1, ProcessV1};
 use rethaw_sys::proc::{self, Maps, Pid};
+use rethaw_sys::remote::Remote;
 use std::fs;
 
 /// Collects the address space of a frozen process. Gives the record and the pages to be saved.
@@ -51,6 +52,12 @@ pub(crate) fn collect(
     Ok((record, pages))
 }
 
+/// What only the process itself is told of its memory.
+pub(crate) fn collect_inside(pid: Pid, record: &mut MemoryV1, remote: &mut Remote<'_>) -> Result<()> {
+    layout::ask_break(record, remote)?;
+    lock::collect(pid, record, remote)
+}
+
 /// Where the contents of mappings come from.
 pub(crate) struct Sources<'a> {
     pub plan: &'a Plan,
@@ -68,6 +75,9 @@ pub(crate) fn rebuild(
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     let pieces = reader.pieces(record.stream)?;
+    // First: the kernel changes the executable only while the one before it is not mapped (EBUSY in prctl(2)), and a
+    // process begins as a copy of its parent, which often has the same.
+    layout::rebuild(stub, record, sources.plan, warnings)?;
     vdso::rebuild(stub, sources.process, warnings)?;
     for mapping in &record.mappings {
         map::map(stub, mapping, pages::has_pages(mapping, &pieces), sources)?;
@@ -76,8 +86,7 @@ pub(crate) fn rebuild(
     for mapping in &record.mappings {
         map::finish(stub, mapping, pages::has_pages(mapping, &pieces), warnings)?;
     }
-    guard::rebuild(stub, &record.guards)?;
-    layout::rebuild(stub, record, sources.plan, warnings)
+    guard::rebuild(stub, &record.guards)
 }
 
 fn has_flag(mapping: &MappingV1, flag: &str) -> bool {
