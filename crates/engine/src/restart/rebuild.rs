@@ -99,7 +99,7 @@ impl Rebuilt {
             for thread in stub.threads.into_iter().rev() {
                 let tid = thread.tid();
                 if thread.detach().is_err() {
-                    collect_end(tid);
+                    collect_end(stub.pid, tid);
                 }
             }
         }
