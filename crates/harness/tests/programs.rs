@@ -57,6 +57,7 @@ programs! {
     epoll_closed_number
     eventfd
     file_appended
+    file_closed_is_free
     file_devices
     file_folder
     file_locks
