@@ -179,12 +179,13 @@ impl Subject {
             std::thread::sleep(random.moment(Duration::from_millis(2000)));
             return self.stop(case, folder, job, reference);
         }
+        let mut asked = None;
         if random.below(3) == 0 {
             // In the middle of a checkpoint: ask for one, then strike.
             std::thread::sleep(random.moment(Duration::from_millis(1500)));
             let mut command = case.rethaw(["checkpoint", "ckpt"])?;
             command.current_dir(folder);
-            case.start("checkpoint", command)?;
+            asked = Some(case.start("checkpoint", command)?);
             std::thread::sleep(random.moment(Duration::from_millis(150)));
         } else {
             // Soon after the start it is in the middle of a restart.
@@ -196,6 +197,9 @@ impl Subject {
         }
         case.kill_all()?;
         job.wait(PATIENCE)?;
+        if let Some(mut asked) = asked {
+            asked.wait(PATIENCE)?;
+        }
         check_output(&job.out(), reference)?;
         wait_for("the end of all processes", PATIENCE, || {
             Ok(case.processes().is_empty().then_some(()))

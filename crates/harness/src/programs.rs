@@ -63,7 +63,7 @@ pub fn self_checking() -> Result<Vec<String>> {
 }
 
 /// Names of the real programs, for [`build`].
-pub const REAL: [&str; 9] = [
+pub const REAL: [&str; 10] = [
     "counter",
     "openmp",
     "openmp-static",
@@ -71,6 +71,7 @@ pub const REAL: [&str; 9] = [
     "goroutines",
     "rust-threads",
     "cpu-loops",
+    "ending",
     "sanitized",
     "server",
 ];
@@ -122,6 +123,11 @@ fn recipe(name: &str) -> Recipe {
         "goroutines" => one("goroutines.go", "go", &["build"]),
         "rust-threads" => one("threads.rs", "rustc", &["-O", "--edition=2024"]),
         "counter" => one("counter.c", "gcc", &["-O2", "SOURCE"]),
+        "ending" => one(
+            "ending.c",
+            "gcc",
+            &["-O2", "-Wall", "-Wextra", "-pthread", "SOURCE"],
+        ),
         "sanitized" => application(
             "sanitized.c",
             "gcc",
