@@ -62,6 +62,7 @@ programs! {
     family_sessions
     family_stopped
     file_appended
+    file_closed_is_free
     file_devices
     file_folder
     file_locks

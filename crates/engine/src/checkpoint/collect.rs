@@ -9,7 +9,7 @@ use crate::resource::descriptor::Descriptions;
 use crate::resource::memory::PageRange;
 use crate::resource::object::{Object, Objects};
 use crate::resource::thread::{ContextProc, GoingOn};
-use crate::resource::{memory, process, sharing, thread};
+use crate::resource::{file, memory, process, sharing, thread};
 use crate::tree::{Ended, Tree};
 use crate::{Result, foothold};
 use rethaw_image::record::{
@@ -82,7 +82,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         computation: computation(tree, options, &processes)?,
         processes,
         ended,
-        written_files: descriptions.written_files(&records),
+        written_files: descriptions.written_files(&records)?,
         descriptions: records,
         pipes,
         objects: objects.into_vec(),
@@ -247,14 +247,19 @@ fn clocks(main: Pid) -> ClocksV1 {
 }
 
 impl Descriptions {
-    /// Our duplicates of regular files that the program can write to.
-    fn written_files(&self, records: &[DescriptionV1]) -> Vec<File> {
-        let written = self.iter().zip(records).filter(|(_, record)| {
-            matches!(record.kind, Some(DescriptionKind::Regular(_)))
-                && record.flags & libc::O_ACCMODE as u32 != libc::O_RDONLY as u32
-        });
-        written
-            .filter_map(|(seen, _)| Some(File::from(seen.duplicate.try_clone().ok()?)))
-            .collect()
+    /// Regular files that the program can write to, to be made durable with the image.
+    fn written_files(&self, records: &[DescriptionV1]) -> Result<Vec<File>> {
+        let mut files = Vec::new();
+        for (seen, record) in self.iter().zip(records) {
+            let regular = matches!(record.kind, Some(DescriptionKind::Regular(_)));
+            if !regular || record.flags & libc::O_ACCMODE as u32 == libc::O_RDONLY as u32 {
+                continue;
+            }
+            match file::opened_for_sync(seen, record) {
+                Some(file) => files.push(file),
+                None => file::sync(&seen.duplicate)?,
+            }
+        }
+        Ok(files)
     }
 }
