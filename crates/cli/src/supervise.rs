@@ -35,7 +35,7 @@ use writing::{Order, Writing};
 /// A computation under protection.
 pub struct Supervisor {
     tree: Tree,
-    main_pidfd: OwnedFd,
+    main_pidfd: Option<OwnedFd>,
     signals: Signals,
     registration: Option<Registration>,
     sink: Sink,
@@ -68,9 +68,11 @@ impl Supervisor {
         tree: Tree,
         signals: Signals,
         sink: Sink,
-        settings: Settings,
+        mut settings: Settings,
         state: State,
     ) -> Result<Supervisor> {
+        // Somebody has waited for the rest before, else it would not be there.
+        settings.wait_all |= tree.ended().is_some();
         let main_pidfd = tree.main_pidfd()?;
         let schedule = Schedule {
             interval: settings.interval,
@@ -80,6 +82,7 @@ impl Supervisor {
             last_taken: false,
         };
         Ok(Supervisor {
+            ended: tree.ended(),
             tree,
             main_pidfd,
             signals,
@@ -90,7 +93,6 @@ impl Supervisor {
             schedule,
             writing: None,
             ordered: None,
-            ended: None,
             stopped: false,
             farewell: Vec::new(),
             may_stop_until: None,
@@ -137,12 +139,17 @@ impl Supervisor {
             return Ok(Some(Outcome::Stopped));
         }
         let Some(ended) = self.ended else { return Ok(None) };
+        Ok((self.writing.is_none() && self.is_over()?).then_some(Outcome::Ended(ended)))
+    }
+
+    /// Whether all has ended that is waited for.
+    fn is_over(&self) -> Result<bool> {
         let waits = self.settings.wait_all && !self.tree.processes()?.is_empty();
-        Ok((self.writing.is_none() && !waits).then_some(Outcome::Ended(ended)))
+        Ok(self.ended.is_some() && !waits)
     }
 
     fn wait(&self) -> Result<Ready> {
-        let main = self.ended.is_none().then_some(&self.main_pidfd);
+        let main = self.main_pidfd.as_ref().filter(|_| self.ended.is_none());
         let control = self
             .registration
             .as_ref()
@@ -178,21 +185,22 @@ impl Supervisor {
         if self.may_stop_until.is_some() {
             return Some(Duration::from_millis(10));
         }
-        if self.ended.is_some() {
-            // With --wait-all, the last process need not be a child whose end is signalled.
-            return Some(Duration::from_millis(200));
-        }
+        // With --wait-all, the last process need not be a child whose end is signalled.
+        let look = self.ended.is_some().then_some(Duration::from_millis(200));
         if self.writing.is_some() {
-            return None;
+            return look;
         }
-        self.schedule
-            .next()
-            .map(|(due, _)| due.saturating_duration_since(now))
+        let next = self.schedule.next();
+        let due = next.map(|(due, _)| due.saturating_duration_since(now));
+        look.into_iter().chain(due).min()
     }
 
     fn reap(&mut self) -> Result<()> {
-        if let Some(ended) = self.tree.reap()? {
-            self.ended.get_or_insert(ended);
+        if let (Some(ended), None) = (self.tree.reap()?, self.ended) {
+            self.ended = Some(ended);
+            if !self.is_over()? {
+                self.note_where_it_runs();
+            }
         }
         Ok(())
     }
@@ -263,7 +271,10 @@ impl Supervisor {
     }
 
     fn ends_within(&self, time: Timespec) -> bool {
-        let mut end = [PollFd::new(&self.main_pidfd, PollFlags::IN)];
+        let Some(main) = self.main_pidfd.as_ref().filter(|_| self.ended.is_none()) else {
+            return false;
+        };
+        let mut end = [PollFd::new(main, PollFlags::IN)];
         poll(&mut end, Some(&time)).is_ok_and(|ready| ready > 0)
     }
 
@@ -305,7 +316,7 @@ impl Supervisor {
     }
 
     fn take_what_is_due(&mut self) {
-        if self.writing.is_some() || self.ended.is_some() || self.stopped {
+        if self.writing.is_some() || self.stopped || self.is_over().unwrap_or(true) {
             return;
         }
         if let Some(order) = self.ordered.take() {

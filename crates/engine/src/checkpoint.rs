@@ -2,8 +2,11 @@
 
 mod collect;
 pub(crate) mod freeze;
+mod inherited;
+mod kinship;
 mod sleep;
 mod snapshot;
+mod vfork;
 mod write;
 
 use crate::error::Error;
@@ -11,11 +14,12 @@ use crate::launcher::Inherited;
 use crate::{Result, tree::Tree};
 use collect::{Collected, collect};
 use freeze::{Frozen, freeze};
+pub(crate) use kinship::kin_of;
 use rethaw_image::{Identity, ImageWriter};
 use snapshot::Copy;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use write::PageCopier;
+use write::{PageCopier, Source};
 
 /// How memory is made stable while it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -162,10 +166,9 @@ fn copy_in_pause(writer: &mut ImageWriter, collected: &Collected) -> Result<()> 
         .objects
         .iter()
         .try_for_each(|object| copier.object(object))?;
-    collected
-        .pages
-        .iter()
-        .try_for_each(|(pid, ranges)| copier.process(*pid, ranges, |range| range.in_pause))
+    collected.pages.iter().try_for_each(|(pid, ranges)| {
+        copier.process(Source { pid: *pid, ranges }, None, |range| range.in_pause)
+    })
 }
 
 impl Snapshot {
@@ -183,11 +186,16 @@ impl Snapshot {
             .map(|range| range.end - range.start)
             .sum();
         let mut copier = PageCopier::new(&mut writer, total, progress);
-        for (pid, ranges) in &collected.pages {
-            match collected.copies.get(pid) {
-                Some(copy) => copier.process(copy.pid(), ranges, |range| !range.in_pause)?,
-                None => copier.process(*pid, ranges, |_| true)?,
-            }
+        let source = |index: usize| {
+            let (pid, ranges) = &collected.pages[index];
+            let pid = collected.copies.get(pid).map_or(*pid, Copy::pid);
+            Source { pid, ranges }
+        };
+        let in_pause = !collected.copies.is_empty();
+        for (index, base) in inherited::bases(&collected.processes).into_iter().enumerate() {
+            copier.process(source(index), base.map(source), |range| {
+                !(in_pause && range.in_pause)
+            })?;
         }
         if collected.copies.is_empty() {
             collected

@@ -19,7 +19,10 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Tree {
     main: Pid,
-    pidfd: OwnedFd,
+    /// The main process's number as it sees it itself.
+    main_inside: i32,
+    /// None when it had ended before this agent came.
+    pidfd: Option<OwnedFd>,
     /// Our side of the init that this agent made.
     init: Option<Init>,
     /// pid 1 of the computation's namespace, whoever made it.
@@ -68,12 +71,26 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// What stands in a record for [`Ended::Unknown`].
+    const UNKNOWN: i32 = -1;
+
     /// From a raw wait status.
-    fn from_status(status: i32) -> Ended {
-        if libc::WIFSIGNALED(status) {
+    pub(crate) fn from_status(status: i32) -> Ended {
+        if status == Ended::UNKNOWN {
+            Ended::Unknown
+        } else if libc::WIFSIGNALED(status) {
             Ended::Signalled(libc::WTERMSIG(status))
         } else {
             Ended::Exited(libc::WEXITSTATUS(status))
+        }
+    }
+
+    /// As a raw wait status.
+    pub(crate) fn status(self) -> i32 {
+        match self {
+            Ended::Exited(status) => status << 8,
+            Ended::Signalled(signal) => signal,
+            Ended::Unknown => Ended::UNKNOWN,
         }
     }
 }
@@ -81,9 +98,13 @@ impl Ended {
 impl Tree {
     fn new(main: Pid, init: Option<Init>, origin: Origin, strangers: BTreeSet<Pid>) -> Result<Tree> {
         let pidfd = task::pidfd_open(main).context(|| format!("cannot watch process {main}"))?;
+        let inside = proc::Status::read(main)
+            .ok()
+            .and_then(|s| s.ns_pids.last().copied());
         Ok(Tree {
             main,
-            pidfd,
+            main_inside: inside.unwrap_or(main.0),
+            pidfd: Some(pidfd),
             namespace_init: init.as_ref().map(Init::pid).or_else(|| find_init(main)),
             init,
             origin,
@@ -136,19 +157,52 @@ impl Tree {
 
     /// A computation that was just rebuilt in `init`'s namespaces.
     pub(crate) fn rebuilt(
-        main: Pid,
+        main: Main,
         init: Init,
         interrupted: HashMap<Tid, InterruptedBefore>,
     ) -> Result<Tree> {
-        Ok(Tree {
-            interrupted,
-            ..Tree::new(main, Some(init), Origin::Isolated, own_children())?
-        })
+        let strangers = own_children();
+        let tree = match main {
+            Main::Lives(pid) => Tree::new(pid, Some(init), Origin::Isolated, strangers)?,
+            Main::Ended { inside, ended } => Tree {
+                main: Pid(0),
+                main_inside: inside,
+                pidfd: None,
+                namespace_init: Some(init.pid()),
+                init: Some(init),
+                origin: Origin::Isolated,
+                ended: Some(ended),
+                snapshots: BTreeSet::new(),
+                strangers,
+                stragglers: Vec::new(),
+                interrupted: HashMap::new(),
+            },
+        };
+        Ok(Tree { interrupted, ..tree })
     }
 
-    /// Main process, as seen from this process.
+    /// Main process, as seen from this process; once it has ended, another one that has not.
     pub fn main(&self) -> i32 {
-        self.main.0
+        match self.ended {
+            None => self.main.0,
+            Some(_) => {
+                self.members()
+                    .ok()
+                    .and_then(|all| all.first().copied())
+                    .unwrap_or(self.main)
+                    .0
+            }
+        }
+    }
+
+    /// The main process's number as the program sees it.
+    pub(crate) fn main_inside(&self) -> i32 {
+        self.main_inside
+    }
+
+    /// How the main process ended, as far as it is known to have.
+    pub fn ended(&self) -> Option<Ended> {
+        self.ended
     }
 
     /// pid 1 of the computation's namespaces, as seen from this process; none for a native launch.
@@ -158,13 +212,13 @@ impl Tree {
 
     /// Whether the computation has namespaces of its own (also when this agent did not make them).
     pub fn isolated(&self) -> bool {
-        proc::Status::read(self.main).is_ok_and(|status| status.ns_pids.len() > own_depth())
+        proc::Status::read(Pid(self.main())).is_ok_and(|status| status.ns_pids.len() > own_depth())
     }
 
-    /// A pidfd of the main process: readable when it has ended.
-    pub fn main_pidfd(&self) -> Result<OwnedFd> {
-        self.pidfd
-            .try_clone()
+    /// A pidfd of the main process: readable when it has ended. None when it had ended before the restart.
+    pub fn main_pidfd(&self) -> Result<Option<OwnedFd>> {
+        let copy = self.pidfd.as_ref().map(OwnedFd::try_clone);
+        copy.transpose()
             .context(|| "cannot duplicate a descriptor".to_owned())
     }
 
@@ -179,7 +233,9 @@ impl Tree {
     pub fn reap(&mut self) -> Result<Option<Ended>> {
         self.reap_orphans();
         self.release_stragglers();
-        if self.ended.is_none() && crate::wait_readable(self.pidfd.as_fd(), Duration::ZERO) {
+        if let (None, Some(pidfd)) = (self.ended, &self.pidfd)
+            && crate::wait_readable(pidfd.as_fd(), Duration::ZERO)
+        {
             self.ended = Some(self.find_end());
         }
         Ok(self.ended)
@@ -209,8 +265,12 @@ impl Tree {
     fn exit_status_from_kernel(&self) -> Option<i32> {
         let deadline = Instant::now() + Duration::from_secs(1);
         while Instant::now() < deadline {
-            if let Some(status) = task::exit_status(self.pidfd.as_fd()) {
-                return Some(status);
+            let told = self
+                .pidfd
+                .as_ref()
+                .and_then(|pidfd| task::exit_status(pidfd.as_fd()));
+            if told.is_some() {
+                return told;
             }
             // Its parent may be in no hurry to collect it.
             if let Ok(stat) = proc::Stat::read(self.main)
@@ -276,10 +336,16 @@ impl Tree {
         self.snapshots.contains(&pid) || self.strangers.contains(&pid)
     }
 
-    /// Sends `signal` to the main process.
+    /// Sends `signal` to the main process; once that has ended, to those that it left.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        task::kill(self.main, signal)
-            .context(|| format!("cannot send signal {signal} to process {}", self.main))
+        let receivers = match (self.ended, self.namespace_init) {
+            (None, _) => vec![self.main],
+            (Some(_), Some(init)) => self.children_of(init)?.into(),
+            (Some(_), None) => self.children_of(Pid::own())?.into(),
+        };
+        receivers.into_iter().try_for_each(|pid| {
+            task::kill(pid, signal).context(|| format!("cannot send signal {signal} to process {pid}"))
+        })
     }
 
     /// Kills (SIGKILL) every process of the computation and waits for their end.
@@ -305,6 +371,15 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// The main process of a computation that was rebuilt.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Main {
+    /// As seen from here.
+    Lives(Pid),
+    /// Before the checkpoint; `inside` is the number that it had.
+    Ended { inside: i32, ended: Ended },
 }
 
 fn own_children() -> BTreeSet<Pid> {

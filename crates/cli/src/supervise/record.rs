@@ -59,6 +59,10 @@ const FREEZE_TIMEOUT: Duration = Duration::from_secs(30);
 impl Supervisor {
     /// Records that the computation runs here and now.
     pub(super) fn take_charge(&mut self) {
+        // A program that leaves the rest to others may have ended already.
+        if let Err(failure) = self.reap() {
+            message::warn(failure);
+        }
         self.state.main = Seen::of(self.tree.main());
         self.state.supervisor = Seen::myself();
         self.state.ended = None;
@@ -73,6 +77,12 @@ impl Supervisor {
         if let Some(mut ready) = self.settings.ready.take() {
             let _ = writeln!(ready, "{} {}", self.state.computation, self.tree.main());
         }
+    }
+
+    /// The main process has ended, others go on: it is by one of them that the computation is found again.
+    pub(super) fn note_where_it_runs(&mut self) {
+        self.state.main = Seen::of(self.tree.main());
+        self.remember();
     }
 
     fn register(&mut self) {

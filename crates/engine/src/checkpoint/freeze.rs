@@ -1,6 +1,7 @@
 //! Freeze: every thread of every process of the computation stops, without a signal.
 
 use super::sleep::Sleepers;
+use super::vfork;
 use crate::error::Context;
 use crate::resource::thread::ContextProc;
 use crate::tree::{InterruptedBefore, Tree};
@@ -44,7 +45,9 @@ pub struct FrozenThread {
 /// Freezes the computation. On error every thread that was stopped runs again.
 pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
     let mut sleepers = Sleepers::default();
-    tree.members()?.into_iter().for_each(|pid| sleepers.look(pid));
+    let members = tree.members()?;
+    vfork::wait_for_children(&members)?;
+    members.into_iter().for_each(|pid| sleepers.look(pid));
     let mut frozen = Frozen {
         processes: Vec::new(),
         pending: std::mem::take(&mut tree.stragglers),
@@ -124,9 +127,11 @@ impl Frozen {
         deadline: Instant,
     ) -> Result<()> {
         let tid = running.0;
+        let soon = Instant::now() + vfork::PATIENCE_IN_PAUSE;
         loop {
+            let first = if Instant::now() < soon { soon } else { deadline };
             match running
-                .wait(deadline)
+                .wait(first.min(deadline))
                 .context(|| format!("cannot wait for thread {tid}"))?
             {
                 Wait::Stopped(Stop::Interrupt) => return self.add(pid, running.into_stopped(), 0),
@@ -149,6 +154,8 @@ impl Frozen {
                     }
                     return Ok(());
                 }
+                Wait::TimedOut if vfork::waits(pid, tid) => return Err(vfork::refused(pid, tid)),
+                Wait::TimedOut if Instant::now() < deadline => {}
                 Wait::TimedOut => return Err(does_not_stop(pid, tid)),
             }
         }

@@ -40,6 +40,9 @@ pub struct ComputationV1 {
     /// How long all threads stood still, in nanoseconds, as far as it was known when this was written.
     #[prost(uint64, tag = "13")]
     pub pause_ns: u64,
+    /// The main process had ended (others go on): its raw wait status, or -1 where the kernel did not tell.
+    #[prost(int32, optional, tag = "14")]
+    pub main_status: Option<i32>,
 }
 
 /// Where and when a checkpoint was taken.

@@ -69,7 +69,10 @@ impl<'a> Connections<'a> {
 
     /// Ports at which connections were most likely accepted: those that several have as their own.
     fn servers(&self) -> BTreeSet<u16> {
-        let own = self.0.values().filter_map(|(_, socket)| address::parse(&socket.address).ok()?);
+        let own = self
+            .0
+            .values()
+            .filter_map(|(_, socket)| address::parse(&socket.address).ok()?);
         let (mut seen, mut twice) = (BTreeSet::new(), BTreeSet::new());
         for address in own {
             if !seen.insert(address.port()) {
@@ -243,7 +246,10 @@ fn join(a: &Place<'_>, b: &Place<'_>, patience: Duration) -> Result<(OwnedFd, Ow
         }
         if Instant::now() >= deadline || !is_remembered(a.address, b.address) {
             return Err(Error::CannotRestart {
-                what: format!("there is a TCP connection between {} and {} already", a.address, b.address),
+                what: format!(
+                    "there is a TCP connection between {} and {} already",
+                    a.address, b.address
+                ),
                 remedy: "end the programs that have it (perhaps this one runs already)".to_owned(),
             });
         }
@@ -252,9 +258,7 @@ fn join(a: &Place<'_>, b: &Place<'_>, patience: Duration) -> Result<(OwnedFd, Ow
 }
 
 fn is_remembered(a: SocketAddr, b: SocketAddr) -> bool {
-    let waits = |own, peer| {
-        matches!(tcp_socket(own, peer), Ok(Some(found)) if found.state != state::ESTABLISHED && found.inode == 0)
-    };
+    let waits = |own, peer| matches!(tcp_socket(own, peer), Ok(Some(found)) if found.state != state::ESTABLISHED && found.inode == 0);
     waits(a, b) || waits(b, a)
 }
 
@@ -347,7 +351,10 @@ fn send_all(from: &OwnedFd, to: &OwnedFd, mut bytes: &[u8], flags: SendFlags) ->
                 poll(&mut fds, Some(&moment))?;
             }
             Err(rustix::io::Errno::AGAIN) => {
-                let text = format!("{} bytes do not fit into the buffers (net.ipv4.tcp_rmem)", bytes.len());
+                let text = format!(
+                    "{} bytes do not fit into the buffers (net.ipv4.tcp_rmem)",
+                    bytes.len()
+                );
                 return Err(io::Error::other(text));
             }
             Err(e) => return Err(e.into()),
@@ -379,7 +386,11 @@ fn stop_receiving(socket: &OwnedFd, record: &SocketV1, other: Option<&SocketV1>)
 
 /// A client that connects and closes before it is accepted.
 pub(super) fn come_and_go(own: SocketAddr, peer: SocketAddr) {
-    let family = if own.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let family = if own.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
     let record = SocketV1 {
         family,
         ..SocketV1::default()

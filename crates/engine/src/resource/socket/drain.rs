@@ -77,7 +77,14 @@ pub(super) fn drain(flows: Vec<Flow<'_>>) -> io::Result<()> {
 /// Makes the kernel send what it holds back: acknowledgments (TCP_QUICKACK), and word that there is room again,
 /// for which it takes a look at the queue (tcp_cleanup_rbuf).
 pub(super) fn acknowledge(socket: BorrowedFd<'_>) {
-    let quick = |value: i32| set_option(socket, libc::IPPROTO_TCP, libc::TCP_QUICKACK, &value.to_ne_bytes());
+    let quick = |value: i32| {
+        set_option(
+            socket,
+            libc::IPPROTO_TCP,
+            libc::TCP_QUICKACK,
+            &value.to_ne_bytes(),
+        )
+    };
     let before = int_option(socket, libc::IPPROTO_TCP, libc::TCP_QUICKACK);
     let waiting = rustix::io::ioctl_fionread(socket).unwrap_or(0);
     let own_offset = int_option(socket, libc::SOL_SOCKET, libc::SO_PEEK_OFF).is_ok_and(|offset| offset >= 0);
@@ -136,7 +143,12 @@ impl<'a> Room<'a> {
         let fd = self.socket.as_fd();
         // A size that the program has set does not grow.
         if self.lock.is_some() {
-            set(fd, libc::SOL_SOCKET, SO_BUF_LOCK, self.lock.unwrap_or(0) & !RECEIVE_LOCK)?;
+            set(
+                fd,
+                libc::SOL_SOCKET,
+                SO_BUF_LOCK,
+                self.lock.unwrap_or(0) & !RECEIVE_LOCK,
+            )?;
         }
         let mark = int_option(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT)?;
         raise_receive_buffer(fd, mark)?;
@@ -177,4 +189,3 @@ fn set(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> 
 fn raise_window(fd: BorrowedFd<'_>) -> io::Result<()> {
     set(fd, libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP, 1 << 30)
 }
-

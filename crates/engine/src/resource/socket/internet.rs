@@ -102,9 +102,10 @@ fn make(record: &SocketV1) -> Result<OwnedFd> {
     let wanted = address::parse(&record.address)?;
     let socket = match bound(record, wanted) {
         // The kernel had chosen the address by the way to the other end, which may be another one here.
-        Err(_) if !record.peer_address.is_empty() => {
-            bound(record, wanted.map(|own| SocketAddr::new(any(own.ip()), own.port())))?
-        }
+        Err(_) if !record.peer_address.is_empty() => bound(
+            record,
+            wanted.map(|own| SocketAddr::new(any(own.ip()), own.port())),
+        )?,
         outcome => outcome?,
     };
     set_sizes(socket.as_fd(), record).context(name)?;

@@ -65,7 +65,8 @@ impl Ends {
         if before.connected.is_empty() {
             return Ends::connected(all).with_waiting(all);
         }
-        drain::drain(before.flows(all)).context(|| "cannot bring TCP's bytes to their receivers".to_owned())?;
+        drain::drain(before.flows(all))
+            .context(|| "cannot bring TCP's bytes to their receivers".to_owned())?;
         // What has arrived may have ended connections.
         Ends::connected(all).with_waiting(all)
     }
@@ -73,7 +74,9 @@ impl Ends {
     fn connected(all: &[Seen]) -> Ends {
         let mut ends = Ends::default();
         for (number, seen) in (1..).zip(all) {
-            let Some(end) = look_at(number, seen) else { continue };
+            let Some(end) = look_at(number, seen) else {
+                continue;
+            };
             ends.by_place.insert((seen.pid, seen.fd), end);
             if let (true, Some(peer)) = (is_connected(end.state), end.peer) {
                 ends.connected.insert((end.own, peer), number);
@@ -142,7 +145,11 @@ impl Ends {
             return Ok(Other::Waiting(one.listener, one.socket.idle_ms));
         }
         let Some(found) = tcp_socket(peer, own)? else {
-            return Ok(if address::is_here(peer.ip()) { Other::Closed } else { Other::Outside });
+            return Ok(if address::is_here(peer.ip()) {
+                Other::Closed
+            } else {
+                Other::Outside
+            });
         };
         let mut listening = self.by_place.values().filter(|end| end.state == state::LISTEN);
         let ours = listening.find(|end| listens_at(end.own, peer));
@@ -180,7 +187,9 @@ fn look_at(number: u32, seen: &Seen) -> Option<End> {
 /// TCP_INFO of tcp(7).
 fn state_of(fd: BorrowedFd<'_>) -> io::Result<u8> {
     let info = option(fd, libc::IPPROTO_TCP, libc::TCP_INFO)?;
-    info.first().copied().ok_or_else(|| io::ErrorKind::InvalidData.into())
+    info.first()
+        .copied()
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 fn is_connected(of: u8) -> bool {
@@ -394,7 +403,14 @@ fn copy_with_urgent(
         }
     };
     let inline = int_option(fd, libc::SOL_SOCKET, libc::SO_OOBINLINE)? != 0;
-    let mut before = vec![0; if inline { MOST } else { rustix::io::ioctl_fionread(fd)? as usize }];
+    let mut before = vec![
+        0;
+        if inline {
+            MOST
+        } else {
+            rustix::io::ioctl_fionread(fd)? as usize
+        }
+    ];
     let at_mark = rethaw_sys::inet::at_mark(fd)?;
     if at_mark {
         before.clear();
@@ -415,7 +431,11 @@ fn copy_with_urgent(
         after.remove(0)
     } else {
         let mut byte = [0_u8; 1];
-        recv(fd, &mut byte[..], RecvFlags::PEEK | RecvFlags::OOB | RecvFlags::DONTWAIT)?;
+        recv(
+            fd,
+            &mut byte[..],
+            RecvFlags::PEEK | RecvFlags::OOB | RecvFlags::DONTWAIT,
+        )?;
         byte[0]
     };
     let urgent = UrgentByteV1 {
