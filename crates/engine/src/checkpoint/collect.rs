@@ -214,6 +214,7 @@ fn computation(tree: &Tree, options: &Options, processes: &[ProcessV1]) -> Resul
         command: options.command.clone(),
         start_folder: options.start_folder.clone(),
         main_pid: tree.main_inside(),
+        parent_pid: tree.parent_number(),
         main_status: tree.ended().map(Ended::status),
         taken: Some(TakenV1 {
             host: proc::hostname().context_proc()?,
