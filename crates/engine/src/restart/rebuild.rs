@@ -55,8 +55,15 @@ impl Rebuilt {
         if init.keeper().is_some() {
             rebuilt.parents.push(stop_init(init.pid())?);
         }
-        rebuilt.stubs = Family::new(plan, &mut parent)?
-            .make(|stub, record| rebuild_memory(stub, record, plan, reader, &objects, progress, warnings))?;
+        rebuilt.stubs = Family::new(plan, &mut parent)?.make(|stub, record, parent| {
+            let sources = memory::Sources {
+                plan,
+                process: record,
+                objects: &objects,
+                parent: parent.and_then(|parent| parent.memory.as_ref()),
+            };
+            rebuild_memory(stub, record, reader, &sources, progress, warnings)
+        })?;
         rebuilt.parents.push(parent);
         let mut table = Table::new(plan, init)?;
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
@@ -140,9 +147,8 @@ fn stop_init(pid: Pid) -> Result<Stopped> {
 fn rebuild_memory(
     stub: &mut Stub,
     record: &ProcessV1,
-    plan: &Plan,
     reader: &ImageReader,
-    objects: &RebuiltObjects,
+    sources: &memory::Sources<'_>,
     progress: Progress<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
@@ -150,19 +156,7 @@ fn rebuild_memory(
         return Err(Error::Ended);
     };
     signal::reset(&mut stub.remote()?)?;
-    stub.empty()?;
-    memory::rebuild(
-        stub,
-        address_space,
-        reader,
-        &memory::Sources {
-            plan,
-            process: record,
-            objects,
-        },
-        progress,
-        warnings,
-    )
+    memory::rebuild(stub, address_space, reader, sources, progress, warnings)
 }
 
 /// Threads and everything that needs no other process.
