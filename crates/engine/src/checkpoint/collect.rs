@@ -49,8 +49,8 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     let mut pages = Vec::new();
     let mut copies = BTreeMap::new();
     for frozen in &frozen.processes {
-        let mut record = process::collect_outside(frozen.pid)?;
-        record.descriptors = descriptions.add_process(frozen.pid)?;
+        let mut record = process::collect_outside(frozen.pid, frozen.speaker())?;
+        record.descriptors = descriptions.add_process(frozen.speaker())?;
         record.stopped_by = frozen.stopped_by;
         processes.push(record);
     }
@@ -59,7 +59,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     let members: Vec<_> = frozen
         .processes
         .iter()
-        .map(|process| (process.pid, threads(process)))
+        .map(|process| (process.speaker(), threads(process)))
         .collect();
     sharing::refuse_unusual(&members)?;
     // What is most often refused comes before anything is done inside the processes.
@@ -70,8 +70,8 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     for (stream, (frozen, record)) in (0..).zip(frozen.processes.iter_mut().zip(&mut processes)) {
         let (ranges, made) =
             collect_process(frozen, stream, record, &mut ended, &mut objects, copy && !adopts)?;
-        copies.extend(made.map(|made| (frozen.pid, made)));
-        pages.push((frozen.pid, ranges));
+        copies.extend(made.map(|made| (frozen.speaker(), made)));
+        pages.push((frozen.speaker(), ranges));
         adopts |= record.child_subreaper;
     }
     kinship::refuse_unbuildable(processes.iter().chain(&ended))?;
@@ -100,7 +100,7 @@ fn collect_process(
     objects: &mut Objects,
     copy: bool,
 ) -> Result<(Vec<PageRange>, Option<Copy>)> {
-    let pid = frozen.pid;
+    let pid = frozen.speaker();
     refuse_what_cannot_be_asked(pid)?;
     let maps = Maps::read(pid).context_proc()?;
     let going_on = frozen
@@ -132,6 +132,11 @@ fn collect_process(
         .context(|| format!("cannot put back what was borrowed from process {pid}"));
     let made = collected?;
     back?;
+    if pid != frozen.pid {
+        let leader =
+            thread::ended_leader(record, &address_space).ok_or_else(|| main_thread_ended(frozen.pid))?;
+        record.threads.insert(0, leader);
+    }
     record.memory = Some(address_space);
     Ok((ranges, made))
 }
@@ -146,7 +151,7 @@ fn collect_threads(
     address_space: &mut MemoryV1,
     copy: bool,
 ) -> Result<Option<Copy>> {
-    let pid = frozen.pid;
+    let pid = frozen.speaker();
     let mut made = None;
     for (index, (thread, going_on)) in frozen.threads.iter_mut().zip(going_on).enumerate() {
         let collected = thread::collect(pid, thread, going_on, foothold, |remote| {
@@ -165,6 +170,16 @@ fn collect_threads(
         record.threads.push(collected);
     }
     Ok(made)
+}
+
+fn main_thread_ended(pid: Pid) -> Error {
+    Error::Refused {
+        what: "a process whose main thread has ended while others run, and that has unmapped its vdso"
+            .to_owned(),
+        pid: pid.0,
+        place: "main thread".to_owned(),
+        remedy: "let the main thread wait for the others instead".to_owned(),
+    }
 }
 
 /// The program break.

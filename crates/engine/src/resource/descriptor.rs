@@ -41,7 +41,9 @@ pub(crate) struct Descriptions {
 impl Descriptions {
     /// Collects the descriptor table of a frozen process.
     pub fn add_process(&mut self, pid: Pid) -> Result<Vec<DescriptorV1>> {
-        let pidfd = task::pidfd_open(pid).context(|| format!("cannot open process {pid}"))?;
+        let pidfd = task::pidfd_open(pid)
+            .or_else(|_| task::pidfd_open_thread(pid.leader()))
+            .context(|| format!("cannot open process {pid}"))?;
         let mut table = Vec::new();
         for fd in proc::fds(pid).context_proc()? {
             let info = FdInfo::read(pid, fd.number).context_proc()?;
