@@ -2,16 +2,17 @@
 //! waited are sent again.
 
 use super::drain::{Room, acknowledge};
+use super::internet::{REMEMBERED, is_remembered};
 use super::{address, internet, shut};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::restart::damaged;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketV1, TcpConnectionV1, TcpStage};
 use rethaw_sys::inet::unacknowledged;
-use rethaw_sys::inet_diag::{canonical, state, tcp_socket};
+use rethaw_sys::inet_diag::canonical;
 use rethaw_sys::socket::{int_option, set_option};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{SendFlags, SocketFlags, accept_with, connect, getsockname, listen, send};
+use rustix::net::{SendFlags, SocketFlags, accept_with, bind, connect, getsockname, listen, send};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -180,6 +181,9 @@ fn wait_for(socket: &OwnedFd, sign: PollFlags) -> io::Result<()> {
     }
 }
 
+/// Between loopback addresses, a closed connection is forgotten within a second.
+const A_MOMENT: Duration = Duration::from_millis(1500);
+
 /// A connection to a socket of our own, at the other end's old address if that is free here, else at another one.
 /// What is over anyway needs no old address at all, if it is not to be had.
 fn with_stranger(record: &SocketV1) -> Result<(OwnedFd, OwnedFd)> {
@@ -194,7 +198,7 @@ fn with_stranger(record: &SocketV1) -> Result<(OwnedFd, OwnedFd)> {
     };
     let peer = address::parse(&record.peer_address)?;
     if let Some(peer) = peer.filter(|peer| address::is_here(canonical(*peer).ip()))
-        && let Ok(joined) = join(&own, &at(peer), Duration::ZERO)
+        && let Ok(joined) = join(&own, &at(peer), A_MOMENT)
     {
         return Ok(joined);
     }
@@ -229,9 +233,6 @@ impl Place<'_> {
     }
 }
 
-/// How long the kernel remembers a connection that was closed (TCP_TIMEWAIT_LEN), and a little more.
-const REMEMBERED: Duration = Duration::from_secs(62);
-
 /// Connects `a` with `b`, which accepts. The kernel may remember a connection with the same addresses, at the end that
 /// was closed first: then the other one has to connect. Between loopback addresses it forgets within a second
 /// (net.ipv4.tcp_tw_reuse), else within a minute.
@@ -244,35 +245,30 @@ fn join(a: &Place<'_>, b: &Place<'_>, patience: Duration) -> Result<(OwnedFd, Ow
         if let Some((b, a)) = try_join(b, a)? {
             return Ok((a, b));
         }
-        if Instant::now() >= deadline || !is_remembered(a.address, b.address) {
+        if Instant::now() >= deadline || !(is_remembered(a.address) || is_remembered(b.address)) {
             return Err(Error::CannotRestart {
                 what: format!(
-                    "there is a TCP connection between {} and {} already",
+                    "the addresses of a TCP connection between {} and {} are in use",
                     a.address, b.address
                 ),
-                remedy: "end the programs that have it (perhaps this one runs already)".to_owned(),
+                remedy: "end the programs that use them (perhaps this one runs already)".to_owned(),
             });
         }
         std::thread::sleep(Duration::from_millis(100));
     }
 }
 
-fn is_remembered(a: SocketAddr, b: SocketAddr) -> bool {
-    let waits = |own, peer| matches!(tcp_socket(own, peer), Ok(Some(found)) if found.state != state::ESTABLISHED && found.inode == 0);
-    waits(a, b) || waits(b, a)
-}
-
-/// None: the kernel has a connection with these addresses.
+/// None: an address, or the connection, is in use or not forgotten yet.
 fn try_join(client: &Place<'_>, server: &Place<'_>) -> Result<Option<(OwnedFd, OwnedFd)>> {
     let name = || format!("cannot connect {} with {} again", client.address, server.address);
-    let listener = internet::bound(server.record, Some(server.address))?;
+    let Some(listener) = internet::try_bound(server.record, server.address)? else {
+        return Ok(None);
+    };
     listen(&listener, 8).context(name)?;
     let own = SocketAddr::try_from(getsockname(&listener).context(name)?).context(name)?;
-    let connector = internet::bound(client.record, Some(client.address))?;
-    match connect_within(&connector, address::in_family(own, client.record.family)) {
-        Err(e) if e.raw_os_error() == Some(libc::EADDRNOTAVAIL) => return Ok(None),
-        outcome => outcome.context(name)?,
-    }
+    let Some(connector) = connect_from(client, address::in_family(own, client.record.family))? else {
+        return Ok(None);
+    };
     let wanted = SocketAddr::try_from(getsockname(&connector).context(name)?).context(name)?;
     loop {
         wait_for(&listener, PollFlags::IN).context(name)?;
@@ -282,6 +278,57 @@ fn try_join(client: &Place<'_>, server: &Place<'_>) -> Result<Option<(OwnedFd, O
             return Ok(Some((connector, accepted)));
         }
     }
+}
+
+/// A socket that connects from its old address. None: that is in use or not forgotten yet.
+fn connect_from(client: &Place<'_>, peer: SocketAddr) -> Result<Option<OwnedFd>> {
+    let name = || format!("cannot connect {} with {peer} again", client.address);
+    if let Some(connector) = connect_by_range(client, peer)? {
+        return Ok(Some(connector));
+    }
+    let Some(connector) = internet::try_bound(client.record, client.address)? else {
+        return Ok(None);
+    };
+    match connect_within(&connector, peer) {
+        Err(e) if e.raw_os_error() == Some(libc::EADDRNOTAVAIL) => Ok(None),
+        outcome => {
+            outcome.context(name)?;
+            Ok(Some(connector))
+        }
+    }
+}
+
+/// The kernel itself chooses the port, as it did for the program, out of a range of this one port (IP_LOCAL_PORT_RANGE,
+/// Linux 6.3). So it also gives one that another connection has, or that a closed connection had. None: it does not.
+fn connect_by_range(client: &Place<'_>, peer: SocketAddr) -> Result<Option<OwnedFd>> {
+    let port = client.address.port();
+    let socket = internet::unbound(client.record)?;
+    let fd = socket.as_fd();
+    let late = libc::IP_BIND_ADDRESS_NO_PORT;
+    let set = |name: i32, value: u32| set_option(fd, libc::IPPROTO_IP, name, &value.to_ne_bytes());
+    let before = int_option(fd, libc::IPPROTO_IP, late)
+        .unwrap_or(0)
+        .cast_unsigned();
+    let range = u32::from(port) << 16 | u32::from(port);
+    if port == 0 || set(late, 1).is_err() || set(super::IP_LOCAL_PORT_RANGE, range).is_err() {
+        return Ok(None);
+    }
+    match bind(&socket, &SocketAddr::new(client.address.ip(), 0)) {
+        Err(rustix::io::Errno::ADDRNOTAVAIL) => return Err(address::not_here(&client.address)),
+        Err(_) => return Ok(None),
+        Ok(()) => {}
+    }
+    let connected = connect_within(&socket, peer).is_ok();
+    let own = getsockname(&socket)
+        .ok()
+        .and_then(|own| SocketAddr::try_from(own).ok());
+    // The range counts only inside of net.ipv4.ip_local_port_range.
+    if !connected || own.map(|own| own.port()) != Some(port) {
+        return Ok(None);
+    }
+    let back = set(late, before).and_then(|()| set(super::IP_LOCAL_PORT_RANGE, 0));
+    back.context(|| "cannot set options of a socket".to_owned())?;
+    Ok(Some(socket))
 }
 
 /// Connects, but does not wait for ever where a firewall swallows the packets.

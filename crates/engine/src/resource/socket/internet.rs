@@ -9,6 +9,7 @@ use crate::error::Context;
 use crate::restart::damaged;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketOptionV1, SocketV1};
 use rethaw_sys::inet;
+use rethaw_sys::inet_diag::{state, tcp_connections};
 use rethaw_sys::socket::{int_option, option, set_option};
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, connect, getpeername, getsockname, ipproto, listen,
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 pub(super) fn collect(seen: &Seen, around: &Around<'_>, mut record: SocketV1) -> Result<DescriptionKind> {
     let name = || format!("cannot look at {}", seen.name());
@@ -136,10 +138,43 @@ fn finish(socket: &OwnedFd, record: &SocketV1) -> Result<()> {
     shut(socket.as_fd(), record.shutdown).context(name)
 }
 
-/// A new socket, bound, with what has to be set before that. For TCP, SO_REUSEADDR is set until all are bound: old
+/// A new socket, bound. Waits while only closed connections are in the way.
+pub(super) fn bound(record: &SocketV1, wanted: Option<SocketAddr>) -> Result<OwnedFd> {
+    let Some(wanted) = wanted else {
+        return unbound(record);
+    };
+    let deadline = Instant::now() + REMEMBERED;
+    loop {
+        if let Some(socket) = try_bound(record, wanted)? {
+            return Ok(socket);
+        }
+        if record.socket_type == libc::SOCK_DGRAM || Instant::now() > deadline || !is_remembered(wanted) {
+            return Err(name::in_use(&wanted.to_string()));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// How long the kernel remembers a connection that was closed (TCP_TIMEWAIT_LEN), and a little more.
+pub(super) const REMEMBERED: Duration = Duration::from_secs(62);
+
+/// The same at once; None when the address is in use.
+pub(super) fn try_bound(record: &SocketV1, wanted: SocketAddr) -> Result<Option<OwnedFd>> {
+    let socket = unbound(record)?;
+    match bind(&socket, &wanted) {
+        Err(rustix::io::Errno::ADDRINUSE) => Ok(None),
+        Err(rustix::io::Errno::ADDRNOTAVAIL) => Err(address::not_here(&wanted)),
+        outcome => {
+            outcome.context(|| format!("cannot bind a socket to {wanted}"))?;
+            Ok(Some(socket))
+        }
+    }
+}
+
+/// A new socket with what has to be set before it is bound. For TCP, SO_REUSEADDR is set until all are bound: old
 /// connections of the program, which the kernel remembers for a minute, and those that were made just now, are not in
 /// the way then, whereas another program that listens there still is (socket(7)).
-pub(super) fn bound(record: &SocketV1, wanted: Option<SocketAddr>) -> Result<OwnedFd> {
+pub(super) fn unbound(record: &SocketV1) -> Result<OwnedFd> {
     let name = || "cannot rebuild an internet socket".to_owned();
     let family = AddressFamily::from_raw(record.family as u16);
     let (kind, protocol) = match (record.socket_type, record.protocol) {
@@ -153,14 +188,17 @@ pub(super) fn bound(record: &SocketV1, wanted: Option<SocketAddr>) -> Result<Own
         let yes = 1_i32.to_ne_bytes();
         set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, &yes).context(name)?;
     }
-    if let Some(wanted) = wanted {
-        match bind(&socket, &wanted) {
-            Err(rustix::io::Errno::ADDRINUSE) => return Err(name::in_use(&wanted.to_string())),
-            Err(rustix::io::Errno::ADDRNOTAVAIL) => return Err(address::not_here(&wanted)),
-            outcome => outcome.context(|| format!("cannot bind a socket to {wanted}"))?,
-        }
-    }
     Ok(socket)
+}
+
+/// Whether a port is only in the way because of connections that are closed already (and were not made with
+/// SO_REUSEADDR).
+pub(super) fn is_remembered(address: SocketAddr) -> bool {
+    let found = tcp_connections(address.port(), u32::MAX).unwrap_or_default();
+    !found.is_empty()
+        && found
+            .iter()
+            .all(|one| one.inode == 0 && one.state != state::LISTEN)
 }
 
 /// Options that say whether and how a socket can be bound.
@@ -189,9 +227,11 @@ pub(super) fn set_late_options(socket: BorrowedFd<'_>, record: &SocketV1) -> io:
     if !record.filter.is_empty() {
         inet::attach_filter(socket, &record.filter)?;
     }
-    let connected = !record.peer_address.is_empty();
+    let stream = record.socket_type == libc::SOCK_STREAM;
+    let connected = stream && !record.peer_address.is_empty();
     set_where(socket, record, |option| {
-        !is_early(option) && !(connected && is_of_beginning(option))
+        let other = connected && is_of_beginning(option) || stream && is_of_multicast(option);
+        !is_early(option) && !other
     })
 }
 
@@ -205,6 +245,27 @@ fn is_of_beginning(option: &SocketOptionV1) -> bool {
         super::TCP_FASTOPEN_NO_COOKIE,
     ];
     option.level == libc::IPPROTO_TCP && names.contains(&option.name)
+}
+
+/// What an accepted TCP socket shows is of the connection's first packet, and cannot be set.
+fn is_of_multicast(option: &SocketOptionV1) -> bool {
+    let v4 = [
+        libc::IP_MULTICAST_TTL,
+        libc::IP_MULTICAST_LOOP,
+        libc::IP_MULTICAST_IF,
+        libc::IP_MULTICAST_ALL,
+    ];
+    let v6 = [
+        libc::IPV6_MULTICAST_HOPS,
+        libc::IPV6_MULTICAST_LOOP,
+        libc::IPV6_MULTICAST_IF,
+        super::IPV6_MULTICAST_ALL,
+    ];
+    match option.level {
+        libc::IPPROTO_IP => v4.contains(&option.name),
+        libc::IPPROTO_IPV6 => v6.contains(&option.name),
+        _ => false,
+    }
 }
 
 /// SO_REUSEADDR and SO_REUSEPORT as they were.
