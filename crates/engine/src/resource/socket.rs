@@ -12,6 +12,7 @@ mod name;
 mod pair;
 mod queue;
 mod tcp;
+mod udp;
 mod unix;
 
 use super::descriptor::Seen;
@@ -147,7 +148,7 @@ fn buffer(shown: i32) -> u32 {
 }
 
 /// Options that are kept as they are, by level.
-const KEPT: [(i32, &[i32]); 5] = [
+const KEPT: [(i32, &[i32]); 6] = [
     (
         libc::SOL_SOCKET,
         &[
@@ -217,6 +218,7 @@ const KEPT: [(i32, &[i32]); 5] = [
         libc::IPPROTO_UDP,
         &[libc::UDP_CORK, libc::UDP_SEGMENT, libc::UDP_GRO],
     ),
+    (libc::IPPROTO_UDPLITE, &[UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV]),
     (
         libc::IPPROTO_IP,
         &[
@@ -291,6 +293,8 @@ const TCP_FASTOPEN_CONNECT: i32 = 30;
 const TCP_FASTOPEN_NO_COOKIE: i32 = 34;
 const TCP_INQ: i32 = 36;
 const TCP_TX_DELAY: i32 = 37;
+const UDPLITE_SEND_CSCOV: i32 = 10;
+const UDPLITE_RECV_CSCOV: i32 = 11;
 const IP_RECVFRAGSIZE: i32 = 25;
 const IP_RECVERR_RFC4884: i32 = 26;
 const IP_LOCAL_PORT_RANGE: i32 = 51;

@@ -123,8 +123,11 @@ fn pair(one: End<'_>, two: End<'_>, servers: &BTreeSet<u16>) -> Result<(OwnedFd,
     } else {
         join(&a, &b, REMEMBERED)?
     };
-    refill(&b, &a, one.0)?;
-    refill(&a, &b, two.0)?;
+    let name = || "cannot rebuild a TCP connection".to_owned();
+    internet::set_sizes(a.as_fd(), one.1).context(name)?;
+    internet::set_sizes(b.as_fd(), two.1).context(name)?;
+    refill(&b, &a, one.0, false)?;
+    refill(&a, &b, two.0, false)?;
     finish(&a, one.1)?;
     finish(&b, two.1)?;
     stop_receiving(&a, one.1, Some(two.1))?;
@@ -136,7 +139,7 @@ fn pair(one: End<'_>, two: End<'_>, servers: &BTreeSet<u16>) -> Result<(OwnedFd,
 fn half(connection: &TcpConnectionV1, record: &SocketV1) -> Result<OwnedFd> {
     let name = || "cannot rebuild a TCP connection".to_owned();
     let (own, other) = with_stranger(record)?;
-    refill(&other, &own, connection)?;
+    refill(&other, &own, connection, !connection.queue.is_empty())?;
     if connection.reset {
         cut(other).context(name)?;
         wait_for(&own, PollFlags::ERR).context(name)?;
@@ -152,7 +155,7 @@ fn half(connection: &TcpConnectionV1, record: &SocketV1) -> Result<OwnedFd> {
 fn over(connection: &TcpConnectionV1, record: &SocketV1) -> Result<OwnedFd> {
     let name = || "cannot rebuild a TCP connection that has ended".to_owned();
     let (own, other) = with_stranger(record)?;
-    refill(&other, &own, connection)?;
+    refill(&other, &own, connection, !connection.queue.is_empty())?;
     cut(other).context(name)?;
     wait_for(&own, PollFlags::ERR).context(name)?;
     if !connection.reset {
@@ -350,65 +353,102 @@ fn begin_connect(socket: &OwnedFd, peer: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// Sends again what waited to be read in `to`.
-fn refill(from: &OwnedFd, to: &OwnedFd, connection: &TcpConnectionV1) -> Result<()> {
-    const ALWAYS_FITS: usize = 16 << 10;
+/// Sends again what waited to be read in `to`. What does not fit there stays in the sender's buffer, as it was before;
+/// only what does not fit there either makes the receiver's buffer larger. `whole`: the sender is about to be closed.
+fn refill(from: &OwnedFd, to: &OwnedFd, connection: &TcpConnectionV1, whole: bool) -> Result<()> {
     let name = || "cannot put back the bytes in flight of a TCP connection".to_owned();
     let queue = &connection.queue[..];
-    let room = (queue.len() > ALWAYS_FITS).then(|| Room::make(to));
-    let room = room.transpose().context(name)?;
+    let mut way = Way {
+        from,
+        to,
+        room: whole.then(|| Room::make(to)).transpose().context(name)?,
+    };
     match &connection.urgent {
-        None => send_all(from, to, queue, SendFlags::empty()).context(name)?,
+        None => way.send(queue, SendFlags::empty()).context(name)?,
         Some(urgent) => {
             let at = usize::try_from(urgent.at).ok();
             let Some((before, after)) = at.and_then(|at| queue.split_at_checked(at)) else {
                 return Err(damaged("an urgent byte outside of its queue"));
             };
-            send_all(from, to, before, SendFlags::empty()).context(name)?;
-            send_all(from, to, &[urgent.byte as u8], SendFlags::OOB).context(name)?;
-            send_all(from, to, after, SendFlags::empty()).context(name)?;
+            way.send(before, SendFlags::empty()).context(name)?;
+            way.send(&[urgent.byte as u8], SendFlags::OOB).context(name)?;
+            way.send(after, SendFlags::empty()).context(name)?;
         }
     }
-    let deadline = Instant::now() + LONGEST;
-    while unacknowledged(from.as_fd()).context(name)? > 0 && Instant::now() < deadline {
-        acknowledge(to.as_fd());
-        std::thread::sleep(Duration::from_micros(200));
-    }
-    room.map_or(Ok(()), Room::leave).context(name)
+    way.settle().context(name)
 }
 
-/// Longest time without any progress.
+/// One direction of a connection, while it is filled.
+struct Way<'a> {
+    from: &'a OwnedFd,
+    to: &'a OwnedFd,
+    room: Option<Room<'a>>,
+}
+
+impl Way<'_> {
+    fn send(&mut self, mut bytes: &[u8], flags: SendFlags) -> io::Result<()> {
+        let mut progress = Instant::now();
+        while !bytes.is_empty() {
+            match send(
+                self.from,
+                bytes,
+                flags | SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+            ) {
+                Ok(sent) => {
+                    bytes = &bytes[sent..];
+                    progress = Instant::now();
+                }
+                Err(rustix::io::Errno::AGAIN) if progress.elapsed() < STANDSTILL => self.wait()?,
+                Err(rustix::io::Errno::AGAIN) if self.room.is_none() => {
+                    self.room = Some(Room::make(self.to)?);
+                    progress = Instant::now();
+                }
+                Err(rustix::io::Errno::AGAIN) if progress.elapsed() < LONGEST => self.wait()?,
+                Err(rustix::io::Errno::AGAIN) => {
+                    let text = format!(
+                        "{} bytes do not fit into the buffers (net.ipv4.tcp_rmem)",
+                        bytes.len()
+                    );
+                    return Err(io::Error::other(text));
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&self) -> io::Result<()> {
+        acknowledge(self.to.as_fd());
+        let mut fds = [PollFd::new(self.from, PollFlags::OUT)];
+        let moment = Timespec {
+            tv_sec: 0,
+            tv_nsec: 2_000_000,
+        };
+        poll(&mut fds, Some(&moment)).map(drop).map_err(io::Error::from)
+    }
+
+    /// Waits until what fits has arrived.
+    fn settle(self) -> io::Result<()> {
+        let (mut before, mut progress) = (u32::MAX, Instant::now());
+        loop {
+            acknowledge(self.to.as_fd());
+            let now = unacknowledged(self.from.as_fd())?;
+            if now == 0 || progress.elapsed() > STANDSTILL {
+                break;
+            }
+            if now != before {
+                (before, progress) = (now, Instant::now());
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        self.room.map_or(Ok(()), Room::leave)
+    }
+}
+
+/// After this, nothing moves any more.
+const STANDSTILL: Duration = Duration::from_millis(30);
+/// Longest time without any progress, although there is room.
 const LONGEST: Duration = Duration::from_secs(5);
-
-fn send_all(from: &OwnedFd, to: &OwnedFd, mut bytes: &[u8], flags: SendFlags) -> io::Result<()> {
-    let mut progress = Instant::now();
-    while !bytes.is_empty() {
-        match send(from, bytes, flags | SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Ok(sent) => {
-                bytes = &bytes[sent..];
-                progress = Instant::now();
-            }
-            Err(rustix::io::Errno::AGAIN) if progress.elapsed() < LONGEST => {
-                acknowledge(to.as_fd());
-                let mut fds = [PollFd::new(from, PollFlags::OUT)];
-                let moment = Timespec {
-                    tv_sec: 0,
-                    tv_nsec: 2_000_000,
-                };
-                poll(&mut fds, Some(&moment))?;
-            }
-            Err(rustix::io::Errno::AGAIN) => {
-                let text = format!(
-                    "{} bytes do not fit into the buffers (net.ipv4.tcp_rmem)",
-                    bytes.len()
-                );
-                return Err(io::Error::other(text));
-            }
-            Err(e) => return Err(e.into()),
-        }
-    }
-    Ok(())
-}
 
 /// What must not be before the queues are full again.
 fn finish(socket: &OwnedFd, record: &SocketV1) -> Result<()> {
