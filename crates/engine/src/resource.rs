@@ -15,6 +15,7 @@ pub(crate) mod sharing;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod table;
+pub(crate) mod terminal;
 pub(crate) mod thread;
 pub(crate) mod timer;
 pub(crate) mod vdso;

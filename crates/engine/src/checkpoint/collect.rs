@@ -12,7 +12,7 @@ use crate::resource::{memory, process, sharing, thread};
 use crate::tree::{Ended, Tree};
 use crate::{Result, foothold};
 use rethaw_image::record::{
-    ClocksV1, ComputationV1, DescriptionKind, DescriptionV1, MemoryV1, PipeV1, ProcessV1, TakenV1,
+    ClocksV1, ComputationV1, DescriptionKind, DescriptionV1, MemoryV1, PipeV1, ProcessV1, TakenV1, TerminalV1,
 };
 use rethaw_sys::namespace;
 use rethaw_sys::proc::{self, Maps, Pid};
@@ -29,6 +29,7 @@ pub(crate) struct Collected {
     pub processes: Vec<ProcessV1>,
     pub descriptions: Vec<DescriptionV1>,
     pub pipes: Vec<PipeV1>,
+    pub terminals: Vec<TerminalV1>,
     pub objects: Vec<Object>,
     /// Pages by the process that has them.
     pub pages: Vec<(Pid, Vec<PageRange>)>,
@@ -60,7 +61,8 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         .collect();
     sharing::refuse_unusual(&members)?;
     // What is most often refused comes before anything is done inside the processes.
-    let (records, pipes) = descriptions.collect(&mut objects, &options.launcher)?;
+    let (mut records, pipes) = descriptions.collect(&mut objects, &options.launcher)?;
+    let terminals = descriptions.terminals(frozen, &mut records)?;
     for (stream, (frozen, record)) in (0..).zip(frozen.processes.iter_mut().zip(&mut processes)) {
         let (ranges, made) = collect_process(frozen, stream, record, &mut objects, copy)?;
         copies.extend(made.map(|made| (frozen.pid, made)));
@@ -71,11 +73,15 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         copies.clear();
     }
     Ok(Collected {
-        computation: computation(tree, options, &processes)?,
+        computation: ComputationV1 {
+            terminal: descriptions.outside_terminal(frozen, &processes, &records)?,
+            ..computation(tree, options, &processes)?
+        },
         processes,
         written_files: descriptions.written_files(&records),
         descriptions: records,
         pipes,
+        terminals,
         objects: objects.into_vec(),
         pages,
         copies,
@@ -245,6 +251,7 @@ fn computation(tree: &Tree, options: &Options, processes: &[ProcessV1]) -> Resul
         start_folder: options.start_folder.clone(),
         main_pid: tree.main_inside(),
         main_status: tree.ended().map(Ended::status),
+        terminal: None,
         taken: Some(TakenV1 {
             host: proc::hostname().context_proc()?,
             boot_id: proc::boot_id().context_proc()?,

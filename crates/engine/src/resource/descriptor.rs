@@ -3,11 +3,15 @@
 
 use super::object::Objects;
 use super::thread::ContextProc;
-use super::{epoll, event, file, pipe, socket};
+use super::{epoll, event, file, pipe, socket, terminal};
 use crate::Result;
+use crate::checkpoint::freeze::Frozen;
 use crate::error::{Context, Error};
 use crate::launcher::{self, Inherited};
-use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, ObjectFileV1, PipeV1};
+use rethaw_image::record::{
+    DescriptionKind, DescriptionV1, DescriptorV1, ObjectFileV1, OutsideTerminalV1, PipeV1, ProcessV1,
+    TerminalV1,
+};
 use rethaw_sys::proc::{self, FdInfo, Pid};
 use rethaw_sys::task;
 use rustix::fs::{FileType, fstat};
@@ -109,6 +113,21 @@ impl Descriptions {
         Ok((records, pipes))
     }
 
+    /// Collects the pseudo-terminals among them.
+    pub fn terminals(&self, frozen: &Frozen, records: &mut [DescriptionV1]) -> Result<Vec<TerminalV1>> {
+        terminal::collect(frozen, &self.seen, records)
+    }
+
+    /// The launcher's terminal, if it is among them.
+    pub fn outside_terminal(
+        &self,
+        frozen: &Frozen,
+        processes: &[ProcessV1],
+        records: &[DescriptionV1],
+    ) -> Result<Option<OutsideTerminalV1>> {
+        terminal::outside::collect(frozen, processes, &self.seen, records)
+    }
+
     fn kind(&self, seen: &Seen, objects: &mut Objects, pipes: &mut pipe::Pipes) -> Result<DescriptionKind> {
         if seen.info.flags & libc::O_ASYNC as u32 != 0 {
             return Err(seen.refused("a descriptor with signal-driven I/O (O_ASYNC)"));
@@ -130,7 +149,10 @@ impl Descriptions {
                 collect_object(seen, objects)
             }
             FileType::RegularFile | FileType::Directory => file::collect(seen),
-            FileType::CharacterDevice => file::collect_device(seen),
+            FileType::CharacterDevice => match terminal::kind(seen, stat.st_rdev)? {
+                Some(kind) => Ok(kind),
+                None => file::collect_device(seen),
+            },
             FileType::Socket => socket::collect(seen, &self.seen),
             FileType::BlockDevice => Err(seen.refused("a block device")),
             _ => Err(seen.refused("a file of unknown type")),

@@ -3,6 +3,7 @@
 
 use super::descriptor::reads;
 use super::object::RebuiltObjects;
+use super::terminal::Terminals;
 use super::{epoll, event, file, pipe, socket};
 use crate::Result;
 use crate::error::Context;
@@ -26,11 +27,12 @@ pub(crate) struct Table<'a> {
     pipes: BTreeMap<u32, (OwnedFd, OwnedFd)>,
     /// By the numbers of their descriptions.
     sockets: BTreeMap<u32, OwnedFd>,
+    terminals: Terminals,
 }
 
 impl<'a> Table<'a> {
     /// Makes the pipes and sockets with their contents; descriptions are made when the first process needs them.
-    pub fn new(plan: &'a Plan, init: &Init) -> Result<Table<'a>> {
+    pub fn new(plan: &'a Plan, init: &Init, terminals: Terminals) -> Result<Table<'a>> {
         let pipes = plan
             .pipes
             .iter()
@@ -43,6 +45,7 @@ impl<'a> Table<'a> {
             made: BTreeMap::new(),
             pipes,
             sockets,
+            terminals,
         })
     }
 
@@ -152,6 +155,10 @@ impl<'a> Table<'a> {
                 .sockets
                 .remove(&record.id)
                 .ok_or_else(|| damaged("a socket that is missing"))?,
+            DescriptionKind::Master(_) | DescriptionKind::Slave(_) | DescriptionKind::Controlling(_) => {
+                let terminal = self.terminals.remove(record.id);
+                return terminal.ok_or_else(|| damaged("a pseudo-terminal that is missing"));
+            }
             DescriptionKind::PidFd(_) => {
                 return Err(damaged("a descriptor of a kind that this version does not know"));
             }
@@ -161,7 +168,8 @@ impl<'a> Table<'a> {
     }
 
     /// What can only be done once all descriptors are in place: epoll registrations, locks of processes.
-    pub fn connect(&self, stubs: &mut [Stub], warnings: &mut Vec<String>) -> Result<()> {
+    pub fn connect(&mut self, stubs: &mut [Stub], warnings: &mut Vec<String>) -> Result<()> {
+        self.terminals.finish(self.plan, stubs, warnings)?;
         let mut done = Vec::new();
         for (stub, process) in stubs.iter_mut().zip(&self.plan.processes) {
             for descriptor in &process.descriptors {

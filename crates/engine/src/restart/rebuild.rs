@@ -8,12 +8,15 @@ use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::resource::object::RebuiltObjects;
 use crate::resource::table::Table;
+use crate::resource::terminal::Terminals;
+use crate::resource::terminal::outside::{self, Redraw};
 use crate::resource::{credentials, limit, memory, process, signal, thread, timer};
 use crate::tree::{Ended, InterruptedBefore, Main};
 use rethaw_image::ImageReader;
 use rethaw_image::record::ProcessV1;
 use rethaw_sys::proc::{Pid, Tid};
 use rethaw_sys::ptrace::{Running, Stopped, Trace, Wait};
+use rethaw_sys::remote::Remote;
 use rethaw_sys::task;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -49,10 +52,12 @@ impl Rebuilt {
             asleep: HashMap::new(),
         };
         let mut parent = stop_init(init.pid())?;
+        let mut terminals = build_terminals(plan, init.pid(), &mut parent)?;
         rebuilt.clone_processes(plan, &mut parent)?;
         rebuilt.parent = Some(parent);
+        terminals.open_controlling(plan, &mut rebuilt.stubs)?;
         let objects = RebuiltObjects::build(plan, reader, init)?;
-        let mut table = Table::new(plan, init)?;
+        let mut table = Table::new(plan, init, terminals)?;
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             rebuild_memory(stub, record, plan, reader, &objects, progress, warnings)?;
             table.rebuild(stub, record, &objects, warnings)?;
@@ -77,7 +82,7 @@ impl Rebuilt {
                 .processes
                 .iter()
                 .position(|p| p.pid == record.ppid && record.ppid != 0);
-            let stub = match parent.and_then(|index| self.stubs.get_mut(index)) {
+            let mut stub = match parent.and_then(|index| self.stubs.get_mut(index)) {
                 Some(Stub {
                     threads, foothold, ..
                 }) => match threads.first_mut() {
@@ -86,6 +91,7 @@ impl Rebuilt {
                 },
                 None => Stub::clone_process(init, &init_foothold, plan.foothold, record)?,
             };
+            Terminals::acquire(plan, &mut stub, record)?;
             self.stubs.push(stub);
         }
         Ok(())
@@ -105,6 +111,11 @@ impl Rebuilt {
             .find(|(_, r)| r.pid == inside);
         main.map(|(stub, _)| Main::Lives(stub.pid))
             .ok_or_else(|| super::plan::damaged("no main process"))
+    }
+
+    /// Gives the launcher's terminal to the program.
+    pub fn hand_over_terminal(&self, plan: &Plan) -> Option<Redraw> {
+        outside::hand_over(plan, &self.stubs)
     }
 
     /// Lets everything run, the init last: if we are killed before, everything dies with it.
@@ -149,6 +160,16 @@ fn stop_init(pid: Pid) -> Result<Stopped> {
         Wait::Stopped(_) => Ok(running.into_stopped()),
         _ => Err(Error::Ended),
     }
+}
+
+/// Before the processes: whoever leads a session gets its controlling terminal before it has children.
+fn build_terminals(plan: &Plan, pid: Pid, init: &mut Stopped) -> Result<Terminals> {
+    let name = || "cannot use the init".to_owned();
+    let foothold = own_foothold(pid, plan.foothold).context(name)?;
+    let mut remote = Remote::begin_disposable(init, &foothold).context(name)?;
+    let terminals = Terminals::build(plan, pid, &mut remote)?;
+    remote.end().context(name)?;
+    Ok(terminals)
 }
 
 fn rebuild_memory(

@@ -1,3 +1,5 @@
+use super::OutsideTerminalV1;
+
 /// What the image is of: one record per image.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ComputationV1 {
@@ -43,6 +45,9 @@ pub struct ComputationV1 {
     /// The main process had ended (others go on): its raw wait status, or -1 where the kernel did not tell.
     #[prost(int32, optional, tag = "14")]
     pub main_status: Option<i32>,
+    /// The terminal that it has from its launcher.
+    #[prost(message, optional, tag = "25")]
+    pub terminal: Option<OutsideTerminalV1>,
 }
 
 /// Where and when a checkpoint was taken.

@@ -37,7 +37,7 @@ pub struct DescriptionV1 {
     /// What it is.
     #[prost(
         oneof = "DescriptionKind",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 55, 56, 57"
     )]
     pub kind: Option<DescriptionKind>,
     /// Locks held through it.
@@ -107,6 +107,15 @@ pub enum DescriptionKind {
     /// A socket that is not connected, or a datagram socket that is connected by an address.
     #[prost(message, tag = "22")]
     Socket(SocketV1),
+    /// The master of the pseudo-terminal with this number.
+    #[prost(uint32, tag = "55")]
+    Master(u32),
+    /// The slave of the pseudo-terminal with this number.
+    #[prost(uint32, tag = "56")]
+    Slave(u32),
+    /// /dev/tty, opened by a process of the session whose terminal has this number.
+    #[prost(uint32, tag = "57")]
+    Controlling(u32),
 }
 
 /// A regular file or folder.
