@@ -1,10 +1,12 @@
 //! Descriptor tables and open file descriptions: which descriptors of which processes share one description,
 //! and what each description is of.
 
+use super::numbers::Numbers;
 use super::object::Objects;
 use super::thread::ContextProc;
-use super::{epoll, event, file, pipe, socket, terminal};
+use super::{epoll, event, file, lock, owner, pipe, socket, terminal};
 use crate::Result;
+use crate::checkpoint::External;
 use crate::checkpoint::freeze::Frozen;
 use crate::error::{Context, Error};
 use crate::launcher::{self, Inherited};
@@ -93,20 +95,23 @@ impl Descriptions {
     pub fn collect(
         &self,
         objects: &mut Objects,
+        numbers: &Numbers,
         known: &[Inherited],
+        external: External,
     ) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
         let mut pipes = pipe::Pipes::default();
         let mut records = Vec::new();
         for (id, seen) in (1..).zip(&self.seen) {
             let kind = match launcher::slot((seen.pid, seen.fd), &seen.duplicate, seen.info.flags, known) {
                 Some(slot) => DescriptionKind::Launcher(slot),
-                None => self.kind(seen, objects, &mut pipes)?,
+                None => self.kind(seen, objects, &mut pipes, external)?,
             };
             records.push(DescriptionV1 {
                 id,
-                flags: seen.info.flags & !(libc::O_CLOEXEC as u32),
+                flags: seen.info.flags & !((libc::O_CLOEXEC | libc::O_ASYNC) as u32),
                 kind: Some(kind),
-                locks: file::locks(seen),
+                locks: lock::collect(seen, numbers),
+                owner: owner::collect(seen, numbers),
             });
         }
         let pipes = pipes.collect(&self.seen, &records)?;
@@ -114,8 +119,8 @@ impl Descriptions {
     }
 
     /// Collects the pseudo-terminals among them.
-    pub fn terminals(&self, frozen: &Frozen, records: &mut [DescriptionV1]) -> Result<Vec<TerminalV1>> {
-        terminal::collect(frozen, &self.seen, records)
+    pub fn terminals(&self, numbers: &Numbers, records: &mut [DescriptionV1]) -> Result<Vec<TerminalV1>> {
+        terminal::collect(numbers, &self.seen, records)
     }
 
     /// The launcher's terminal, if it is among them.
@@ -128,10 +133,13 @@ impl Descriptions {
         terminal::outside::collect(frozen, processes, &self.seen, records)
     }
 
-    fn kind(&self, seen: &Seen, objects: &mut Objects, pipes: &mut pipe::Pipes) -> Result<DescriptionKind> {
-        if seen.info.flags & libc::O_ASYNC as u32 != 0 {
-            return Err(seen.refused("a descriptor with signal-driven I/O (O_ASYNC)"));
-        }
+    fn kind(
+        &self,
+        seen: &Seen,
+        objects: &mut Objects,
+        pipes: &mut pipe::Pipes,
+        external: External,
+    ) -> Result<DescriptionKind> {
         let target = seen.target.as_os_str().as_bytes();
         match target {
             b"anon_inode:[eventfd]" => return event::collect_eventfd(seen),
@@ -153,7 +161,7 @@ impl Descriptions {
                 Some(kind) => Ok(kind),
                 None => file::collect_device(seen),
             },
-            FileType::Socket => socket::collect(seen, &self.seen),
+            FileType::Socket => socket::collect(seen, &self.seen, external),
             FileType::BlockDevice => Err(seen.refused("a block device")),
             _ => Err(seen.refused("a file of unknown type")),
         }

@@ -4,7 +4,7 @@
 use super::descriptor::reads;
 use super::object::RebuiltObjects;
 use super::terminal::Terminals;
-use super::{epoll, event, file, pipe, socket};
+use super::{epoll, event, file, lock, owner, pipe, socket};
 use crate::Result;
 use crate::error::Context;
 use crate::init::Init;
@@ -117,7 +117,6 @@ impl<'a> Table<'a> {
             .ok_or_else(|| damaged("a descriptor of nothing"))?;
         if !self.made.contains_key(&number) {
             let fd = self.make(record, objects, warnings)?;
-            file::lock(&fd, record, warnings);
             self.made.insert(number, fd);
         }
         self.made
@@ -170,23 +169,44 @@ impl<'a> Table<'a> {
     /// What can only be done once all descriptors are in place: epoll registrations, locks of processes.
     pub fn connect(&mut self, stubs: &mut [Stub], warnings: &mut Vec<String>) -> Result<()> {
         self.terminals.finish(self.plan, stubs, warnings)?;
-        let mut done = Vec::new();
-        for (stub, process) in stubs.iter_mut().zip(&self.plan.processes) {
-            for descriptor in &process.descriptors {
-                let Some(record) = self.plan.descriptions.get(&descriptor.description) else {
-                    continue;
-                };
-                let first = !done.contains(&record.id);
-                if let (true, Some(DescriptionKind::Epoll(watched))) = (first, &record.kind) {
-                    epoll::rebuild(&mut stub.remote()?, descriptor, watched, &process.descriptors)?;
+        let holders = self.holders();
+        for (number, fd) in &self.made {
+            let Some(record) = self.plan.descriptions.get(number) else {
+                continue;
+            };
+            let Some((first, holders)) = holders.get(number).and_then(|all| Some((*all.first()?, all)))
+            else {
+                continue;
+            };
+            if let (Some(DescriptionKind::Epoll(watched)), Some(stub)) =
+                (&record.kind, stubs.get_mut(first.0))
+            {
+                let table = self
+                    .plan
+                    .processes
+                    .get(first.0)
+                    .map_or(&[][..], |process| &process.descriptors);
+                let own = table.iter().find(|descriptor| descriptor.description == *number);
+                if let Some(own) = own {
+                    epoll::rebuild(&mut stub.remote()?, own, watched, table)?;
                 }
-                if first {
-                    file::lock_in_process(&mut stub.remote()?, descriptor.fd, record, warnings)?;
-                }
-                done.push(record.id);
             }
+            lock::rebuild(record, fd, self.plan, stubs, holders, warnings)?;
+            owner::rebuild(record, fd.as_fd(), self.plan, stubs, first)?;
         }
         Ok(())
+    }
+
+    /// The processes that have a description, by their order in the plan, and its number there.
+    fn holders(&self) -> BTreeMap<u32, Vec<(usize, i32)>> {
+        let mut holders: BTreeMap<u32, Vec<(usize, i32)>> = BTreeMap::new();
+        for (index, process) in self.plan.processes.iter().enumerate() {
+            for descriptor in &process.descriptors {
+                let of = holders.entry(descriptor.description).or_default();
+                of.push((index, descriptor.fd));
+            }
+        }
+        holders
     }
 }
 

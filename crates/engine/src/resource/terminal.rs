@@ -7,10 +7,11 @@ mod queue;
 mod rebuild;
 
 use super::descriptor::Seen;
+use super::numbers::Numbers;
 use super::thread::ContextProc;
+use crate::Result;
 use crate::error::{Context, Error};
 use crate::restart::damaged;
-use crate::{Result, checkpoint::freeze::Frozen};
 pub(crate) use rebuild::Terminals;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, ProcessV1, TerminalV1};
 use rethaw_sys::proc::{self, Pid};
@@ -48,32 +49,10 @@ pub(crate) fn kind(seen: &Seen, device: u64) -> Result<Option<DescriptionKind>> 
     })
 }
 
-/// Process groups and sessions as the program sees them, by their numbers here.
-#[derive(Debug, Default)]
-struct Numbers {
-    groups: BTreeMap<i32, i32>,
-    sessions: BTreeMap<i32, i32>,
-}
-
-impl Numbers {
-    fn of(frozen: &Frozen) -> Result<Numbers> {
-        let mut numbers = Numbers::default();
-        for process in &frozen.processes {
-            let stat = proc::Stat::read(process.pid).context_proc()?;
-            let status = proc::Status::read(process.pid).context_proc()?;
-            let group = status.ns_pgids.last().copied().unwrap_or(stat.pgrp);
-            let session = status.ns_sids.last().copied().unwrap_or(stat.session);
-            numbers.groups.insert(stat.pgrp, group);
-            numbers.sessions.insert(stat.session, session);
-        }
-        Ok(numbers)
-    }
-}
-
 /// Collects all pseudo-terminals, once all descriptions are known, and puts right the kinds of those that turn out
 /// to be no ends of them.
 pub(crate) fn collect(
-    frozen: &Frozen,
+    numbers: &Numbers,
     seen: &[Seen],
     records: &mut [DescriptionV1],
 ) -> Result<Vec<TerminalV1>> {
@@ -86,7 +65,6 @@ pub(crate) fn collect(
     if !records.iter().any(|record| is_of(&record.kind)) {
         return Ok(Vec::new());
     }
-    let numbers = Numbers::of(frozen)?;
     let mut pairs = BTreeMap::new();
     for (seen, record) in seen.iter().zip(records.iter()) {
         if let Some(DescriptionKind::Master(number)) = record.kind {
@@ -106,7 +84,7 @@ pub(crate) fn collect(
     }
     let mut terminals = Vec::new();
     for pair in pairs.values() {
-        terminals.push(pair.collect(&numbers)?);
+        terminals.push(pair.collect(numbers)?);
     }
     add_queues(&pairs, &mut terminals)?;
     Ok(terminals)
@@ -218,15 +196,11 @@ impl<'a> Pair<'a> {
             ..TerminalV1::default()
         };
         if let Ok(session) = terminal::session(master) {
-            let known = numbers
-                .sessions
-                .get(&session)
-                .copied()
-                .filter(|number| *number > 0);
+            let known = numbers.session(session);
             record.session =
                 known.ok_or_else(|| seen.refused("the controlling terminal of a session outside"))?;
             let foreground = terminal::foreground(master).context(name)?;
-            record.foreground = numbers.groups.get(&foreground).copied().unwrap_or(0);
+            record.foreground = numbers.group(foreground).unwrap_or(0);
         }
         Ok(record)
     }

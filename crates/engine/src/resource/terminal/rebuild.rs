@@ -5,7 +5,7 @@ use super::queue::Ends;
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::restart::{Plan, Stub, damaged};
-use rethaw_image::record::{DescriptionKind, DescriptionV1, ProcessV1, TerminalV1};
+use rethaw_image::record::{DescriptionKind, DescriptionV1, TerminalV1};
 use rethaw_sys::proc::Pid;
 use rethaw_sys::remote::Remote;
 use rethaw_sys::task;
@@ -141,13 +141,12 @@ impl Terminals {
         Ok(())
     }
 
-    /// Makes one the controlling terminal of the session that `record` leads: before it gets children, which
-    /// inherit it.
-    pub fn acquire(plan: &Plan, stub: &mut Stub, record: &ProcessV1) -> Result<()> {
-        let Some(own) = plan.terminals.values().find(|t| t.session == record.pid) else {
+    /// Makes one the controlling terminal of the session that process `pid` leads, if it has one.
+    pub fn acquire(plan: &Plan, stub: &mut Stub, pid: i32) -> Result<()> {
+        let Some(own) = plan.terminals.values().find(|t| t.session == pid) else {
             return Ok(());
         };
-        let name = || format!("cannot give process {} its controlling terminal", record.pid);
+        let name = || format!("cannot give process {pid} its controlling terminal");
         let path = format!("/dev/pts/{}", own.number);
         let fd = stub
             .open(Path::new(&path), libc::O_RDWR | libc::O_NOCTTY | libc::O_NONBLOCK)
