@@ -61,7 +61,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         .iter()
         .map(|process| (process.pid, threads(process)))
         .collect();
-    sharing::refuse_unusual(&members)?;
+    sharing::collect(&members, &mut processes)?;
     // What is most often refused comes before anything is done inside the processes.
     let (records, pipes) = descriptions.collect(&mut objects, &options.launcher, options.external)?;
     // A copy would become the child of a process that adopts orphans itself, and be seen by it: no more then, and in the
