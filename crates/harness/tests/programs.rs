@@ -56,7 +56,13 @@ programs! {
     epoll
     epoll_closed_number
     eventfd
+    family_chain
+    family_ended
+    family_orphans
+    family_sessions
+    family_stopped
     file_appended
+    file_closed_is_free
     file_devices
     file_folder
     file_locks
@@ -122,6 +128,7 @@ programs! {
     stack_growing
     stdio
     thread_join
+    thread_leader_ended
     thread_local_storage
     thread_robust_mutex
     thread_rseq

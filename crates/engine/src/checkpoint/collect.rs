@@ -9,7 +9,7 @@ use crate::resource::descriptor::Descriptions;
 use crate::resource::memory::PageRange;
 use crate::resource::object::{Object, Objects};
 use crate::resource::thread::{ContextProc, GoingOn};
-use crate::resource::{memory, process, sharing, thread};
+use crate::resource::{file, memory, process, sharing, thread};
 use crate::tree::{Ended, Tree};
 use crate::{Result, foothold};
 use rethaw_image::record::{
@@ -49,8 +49,8 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     let mut pages = Vec::new();
     let mut copies = BTreeMap::new();
     for frozen in &frozen.processes {
-        let mut record = process::collect_outside(frozen.pid)?;
-        record.descriptors = descriptions.add_process(frozen.pid)?;
+        let mut record = process::collect_outside(frozen.pid, frozen.speaker())?;
+        record.descriptors = descriptions.add_process(frozen.speaker())?;
         record.stopped_by = frozen.stopped_by;
         processes.push(record);
     }
@@ -59,7 +59,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     let members: Vec<_> = frozen
         .processes
         .iter()
-        .map(|process| (process.pid, threads(process)))
+        .map(|process| (process.speaker(), threads(process)))
         .collect();
     sharing::collect(&members, &mut processes)?;
     // What is most often refused comes before anything is done inside the processes.
@@ -70,8 +70,8 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     for (stream, (frozen, record)) in (0..).zip(frozen.processes.iter_mut().zip(&mut processes)) {
         let (ranges, made) =
             collect_process(frozen, stream, record, &mut ended, &mut objects, copy && !adopts)?;
-        copies.extend(made.map(|made| (frozen.pid, made)));
-        pages.push((frozen.pid, ranges));
+        copies.extend(made.map(|made| (frozen.speaker(), made)));
+        pages.push((frozen.speaker(), ranges));
         adopts |= record.child_subreaper;
     }
     kinship::refuse_unbuildable(processes.iter().chain(&ended))?;
@@ -82,7 +82,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         computation: computation(tree, options, &processes)?,
         processes,
         ended,
-        written_files: descriptions.written_files(&records),
+        written_files: descriptions.written_files(&records)?,
         descriptions: records,
         pipes,
         objects: objects.into_vec(),
@@ -100,7 +100,7 @@ fn collect_process(
     objects: &mut Objects,
     copy: bool,
 ) -> Result<(Vec<PageRange>, Option<Copy>)> {
-    let pid = frozen.pid;
+    let pid = frozen.speaker();
     refuse_what_cannot_be_asked(pid)?;
     let maps = Maps::read(pid).context_proc()?;
     let going_on = frozen
@@ -135,6 +135,11 @@ fn collect_process(
         .context(|| format!("cannot put back what was borrowed from process {pid}"));
     let made = collected?;
     back?;
+    if pid != frozen.pid {
+        let leader =
+            thread::ended_leader(record, &address_space).ok_or_else(|| main_thread_ended(frozen.pid))?;
+        record.threads.insert(0, leader);
+    }
     record.memory = Some(address_space);
     Ok((ranges, made))
 }
@@ -147,7 +152,7 @@ fn collect_threads(
     record: &mut ProcessV1,
     ask: impl FnOnce(&mut ProcessV1, &mut Remote<'_>) -> Result<Option<Copy>>,
 ) -> Result<Option<Copy>> {
-    let pid = frozen.pid;
+    let pid = frozen.speaker();
     let mut ask = Some(ask);
     let mut made = None;
     for (thread, going_on) in frozen.threads.iter_mut().zip(going_on) {
@@ -160,6 +165,16 @@ fn collect_threads(
         record.threads.push(collected);
     }
     Ok(made)
+}
+
+fn main_thread_ended(pid: Pid) -> Error {
+    Error::Refused {
+        what: "a process whose main thread has ended while others run, and that has unmapped its vdso"
+            .to_owned(),
+        pid: pid.0,
+        place: "main thread".to_owned(),
+        remedy: "let the main thread wait for the others instead".to_owned(),
+    }
 }
 
 fn refuse_what_cannot_be_asked(pid: Pid) -> Result<()> {
@@ -199,6 +214,7 @@ fn computation(tree: &Tree, options: &Options, processes: &[ProcessV1]) -> Resul
         command: options.command.clone(),
         start_folder: options.start_folder.clone(),
         main_pid: tree.main_inside(),
+        parent_pid: tree.parent_number(),
         main_status: tree.ended().map(Ended::status),
         taken: Some(TakenV1 {
             host: proc::hostname().context_proc()?,
@@ -232,14 +248,19 @@ fn clocks(main: Pid) -> ClocksV1 {
 }
 
 impl Descriptions {
-    /// Our duplicates of regular files that the program can write to.
-    fn written_files(&self, records: &[DescriptionV1]) -> Vec<File> {
-        let written = self.iter().zip(records).filter(|(_, record)| {
-            matches!(record.kind, Some(DescriptionKind::Regular(_)))
-                && record.flags & libc::O_ACCMODE as u32 != libc::O_RDONLY as u32
-        });
-        written
-            .filter_map(|(seen, _)| Some(File::from(seen.duplicate.try_clone().ok()?)))
-            .collect()
+    /// Regular files that the program can write to, to be made durable with the image.
+    fn written_files(&self, records: &[DescriptionV1]) -> Result<Vec<File>> {
+        let mut files = Vec::new();
+        for (seen, record) in self.iter().zip(records) {
+            let regular = matches!(record.kind, Some(DescriptionKind::Regular(_)));
+            if !regular || record.flags & libc::O_ACCMODE as u32 == libc::O_RDONLY as u32 {
+                continue;
+            }
+            match file::opened_for_sync(seen, record) {
+                Some(file) => files.push(file),
+                None => file::sync(&seen.duplicate)?,
+            }
+        }
+        Ok(files)
     }
 }

@@ -229,7 +229,7 @@ impl Stub {
             remote.must(libc::SYS_rseq, arguments).context(name)?;
         }
         let mut at = 0;
-        for range in kept.into_iter().chain([TASK_SIZE..TASK_SIZE]) {
+        for range in kept.into_iter().chain(std::iter::once(TASK_SIZE..TASK_SIZE)) {
             if at < range.start {
                 remote
                     .must(libc::SYS_munmap, [at, range.start - at, 0, 0, 0, 0])
