@@ -80,10 +80,7 @@ pub(crate) fn rebuild(
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     let name = || format!("cannot rebuild process {}", record.pid);
-    enter_folders(record, places, remote)?;
-    remote
-        .must(libc::SYS_umask, [record.umask.into(), 0, 0, 0, 0, 0])
-        .context(name)?;
+    enter_folders(record.folders.as_ref(), record.umask, places, remote)?;
     remote
         .must(libc::SYS_personality, [record.personality.into(), 0, 0, 0, 0, 0])
         .context(name)?;
@@ -100,8 +97,14 @@ pub(crate) fn rebuild(
     Ok(())
 }
 
-fn enter_folders(record: &ProcessV1, places: &Places, remote: &mut Remote<'_>) -> Result<()> {
-    let Some(folders) = &record.folders else {
+/// Current folder and umask, of a process or of a thread that has its own.
+pub(crate) fn enter_folders(
+    folders: Option<&PathFolderV1>,
+    umask: u32,
+    places: &Places,
+    remote: &mut Remote<'_>,
+) -> Result<()> {
+    let Some(folders) = folders else {
         return Ok(());
     };
     let folder = places.path(&folders.cwd);
@@ -111,6 +114,9 @@ fn enter_folders(record: &ProcessV1, places: &Places, remote: &mut Remote<'_>) -
     let address = remote.put(0, &path).context(name)?;
     remote
         .must(libc::SYS_chdir, [address, 0, 0, 0, 0, 0])
+        .context(name)?;
+    remote
+        .must(libc::SYS_umask, [umask.into(), 0, 0, 0, 0, 0])
         .context(name)
         .map(drop)
 }

@@ -203,7 +203,10 @@ pub(crate) fn collect(
     let name = || format!("cannot ask for the state of {}", thread_name(pid, tid));
     let status = proc::Status::read((pid, tid)).context_proc()?;
     let (robust_list, robust_list_len) = task::robust_list(tid).context(name)?;
+    let own = super::sharing::own_folders(pid, tid)?;
     let mut record = ThreadV1 {
+        umask: own.as_ref().map_or(0, |(_, umask)| *umask),
+        folders: own.map(|(folders, _)| folders),
         tid: status.ns_pids.last().copied().unwrap_or(tid.0),
         registers: going_on.registers.to_bytes(),
         interrupted: going_on.sleep,

@@ -193,7 +193,9 @@ fn rebuild_process(
     process::rebuild(pid, record, &plan.places, &mut stub.remote()?, warnings)?;
     for (index, thread) in record.threads.iter().enumerate() {
         let tid = stub.threads[index].tid();
-        thread::rebuild(&mut stub.remote_in(index)?, tid, thread, warnings)?;
+        let mut remote = stub.remote_in(index)?;
+        process::enter_folders(thread.folders.as_ref(), thread.umask, &plan.places, &mut remote)?;
+        thread::rebuild(&mut remote, tid, thread, warnings)?;
     }
     signal::rebuild(&mut stub.remote()?, record)?;
     timer::rebuild_posix(&mut stub.remote()?, &record.posix_timers)
