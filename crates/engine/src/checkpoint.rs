@@ -1,9 +1,11 @@
 //! Checkpoint: freeze → collect → snapshot → resume → write.
 
 mod collect;
+mod collector;
 pub(crate) mod freeze;
 mod inherited;
 mod kinship;
+pub(crate) mod release;
 mod sleep;
 mod snapshot;
 mod vfork;

@@ -1,5 +1,7 @@
 //! Freeze: every thread of every process of the computation stops, without a signal.
 
+use super::collector::Collector;
+use super::release::{collect_killed, has_died, release_late, release_process, still_ours};
 use super::sleep::Sleepers;
 use super::vfork;
 use crate::error::Context;
@@ -19,6 +21,8 @@ pub struct Frozen {
     pub processes: Vec<FrozenProcess>,
     /// Seized and asked to stop, but not stopped yet.
     pending: Vec<(Pid, Tid)>,
+    /// While it is being frozen.
+    collector: Option<Collector>,
 }
 
 /// One process, standing still.
@@ -44,7 +48,7 @@ pub struct FrozenThread {
 
 /// Freezes the computation. On error every thread that was stopped runs again.
 pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
-    let deadline = Instant::now() + timeout;
+    let begun = Instant::now();
     loop {
         let mut sleepers = Sleepers::default();
         let members = tree.members()?;
@@ -52,14 +56,16 @@ pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
         members.into_iter().for_each(|pid| sleepers.look(pid));
         let mut frozen = Frozen {
             processes: Vec::new(),
-            pending: std::mem::take(&mut tree.stragglers),
+            pending: still_ours(std::mem::take(&mut tree.stragglers)),
+            collector: Collector::start(),
         };
-        let stands_still = frozen.stop_all(tree, &sleepers, deadline);
+        let stands_still = frozen.stop_all(tree, &sleepers, (begun, timeout));
+        frozen.collector = None;
         if let Ok(true) = stands_still {
             return Ok(frozen);
         }
         frozen.release(tree);
-        if !stands_still? && Instant::now() > deadline {
+        if !stands_still? && begun.elapsed() > timeout {
             return Err(never_stands_still(tree.main()));
         }
     }
@@ -68,11 +74,19 @@ pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
 impl Frozen {
     /// A process that was running while we looked may have made another one: looks until nothing new is found.
     /// False when something has ended or executed a program meanwhile, so that it has to be done anew.
-    fn stop_all(&mut self, tree: &mut Tree, sleepers: &Sleepers, deadline: Instant) -> Result<bool> {
+    fn stop_all(
+        &mut self,
+        tree: &mut Tree,
+        sleepers: &Sleepers,
+        (begun, timeout): (Instant, Duration),
+    ) -> Result<bool> {
+        let deadline = begun + timeout;
         loop {
             let mut found_new = false;
             for pid in tree.members()? {
-                refuse_without_main_thread(pid)?;
+                if lacks_main_thread(pid) {
+                    return wait_for_main_thread(pid, begun);
+                }
                 found_new |= self.seize_new_threads(pid)?;
                 self.wait_stops(tree, deadline)?;
             }
@@ -82,7 +96,9 @@ impl Frozen {
                 break;
             }
         }
-        self.forget_ended(tree)?;
+        if !self.forget_ended(tree) {
+            return Ok(false);
+        }
         if self.processes.is_empty() {
             return Err(Error::Ended);
         }
@@ -99,6 +115,9 @@ impl Frozen {
             }
             match Running::seize(tid, Trace::Plain) {
                 Ok(running) => {
+                    self.collector
+                        .iter()
+                        .for_each(|collector| collector.note(pid, tid));
                     // ESRCH: it has ended since; waiting tells.
                     let _ = running.interrupt();
                     self.pending.push((pid, tid));
@@ -181,9 +200,11 @@ impl Frozen {
         }
     }
 
-    /// Collects threads that had stopped and were killed since. A thread that executes a program has killed them
-    /// and waits in execve(2) until they are collected, deaf to our request to stop.
+    /// Collects threads that were killed since they were seized. A thread that executes a program has killed them and
+    /// waits in execve(2) until they are collected, deaf to our request to stop.
     fn collect_dead(&mut self) {
+        self.pending
+            .retain(|(pid, tid)| *tid == pid.leader() || !has_died(*pid, *tid));
         for process in &mut self.processes {
             let leader = process.pid.leader();
             process.threads.retain(|thread| {
@@ -245,24 +266,24 @@ impl Frozen {
         }
     }
 
-    /// Lets go of processes that ended between two sweeps. A process whose main thread has ended cannot be
-    /// looked at through it.
-    fn forget_ended(&mut self, tree: &mut Tree) -> Result<()> {
-        let mut living = Vec::new();
-        for process in std::mem::take(&mut self.processes) {
-            match proc::Stat::read(process.pid) {
-                Ok(stat) if !stat.is_zombie() => living.push(process),
-                Ok(stat) if stat.num_threads > 1 => {
-                    let pid = process.pid;
-                    self.processes.push(process);
-                    self.processes.append(&mut living);
-                    return Err(main_thread_ended(pid));
-                }
-                _ => release_process(process, &mut |pid, status| tree.note_end(pid, status)),
-            }
+    /// Lets go of processes that ended between two sweeps. False when a main thread has ended alone: its process
+    /// cannot be looked at through it.
+    fn forget_ended(&mut self, tree: &mut Tree) -> bool {
+        if self
+            .processes
+            .iter()
+            .any(|process| lacks_main_thread(process.pid))
+        {
+            return false;
         }
+        let lives =
+            |process: &FrozenProcess| proc::Stat::read(process.pid).is_ok_and(|stat| !stat.is_zombie());
+        let (living, ended) = std::mem::take(&mut self.processes).into_iter().partition(lives);
         self.processes = living;
-        Ok(())
+        for process in ended {
+            release_process(process, &mut |pid, status| tree.note_end(pid, status));
+        }
+        true
     }
 
     /// Lets every thread run again.
@@ -276,7 +297,7 @@ impl Frozen {
         let pending = std::mem::take(&mut self.pending);
         let stragglers = pending
             .into_iter()
-            .filter(|(pid, tid)| !release_late(*pid, *tid, note_end))
+            .filter_map(|straggler| release_late(straggler, note_end))
             .collect();
         for process in std::mem::take(&mut self.processes) {
             release_process(process, note_end);
@@ -330,47 +351,6 @@ impl Drop for Frozen {
     }
 }
 
-/// Lets the threads of a process run, the leader last: if the process was killed meanwhile, its leader cannot be
-/// collected before the others, and nobody but us, their tracer, can collect those.
-fn release_process(process: FrozenProcess, note_end: &mut dyn FnMut(Pid, Option<i32>)) {
-    for thread in process.threads.into_iter().rev() {
-        let tid = thread.stopped.tid();
-        if thread.stopped.owed() != 0 {
-            let _ = task::kill(process.pid, thread.stopped.owed());
-        }
-        if thread.stopped.detach().is_err() {
-            let status = collect_end(process.pid, tid);
-            if tid == process.pid.leader() {
-                note_end(process.pid, status);
-            }
-        }
-    }
-}
-
-/// Detaches a thread that was asked to stop, if it has by now. Gives whether it is dealt with.
-pub(crate) fn release_late(pid: Pid, tid: Tid, note_end: &mut dyn FnMut(Pid, Option<i32>)) -> bool {
-    let running = Running::born(tid);
-    match running.wait(Instant::now()) {
-        Ok(Wait::Stopped(stop)) => {
-            let signal = if let Stop::Signal(signal) = stop {
-                signal
-            } else {
-                0
-            };
-            let _ = running.into_stopped().detach_with(signal);
-            true
-        }
-        Ok(Wait::Gone(status)) => {
-            if tid == pid.leader() {
-                note_end(pid, status);
-            }
-            true
-        }
-        Ok(Wait::TimedOut) => false,
-        Err(_) => true,
-    }
-}
-
 /// Threads of a process; none when it is gone.
 fn tasks_of(pid: Pid) -> Result<Vec<Tid>> {
     match proc::tasks(pid) {
@@ -379,13 +359,17 @@ fn tasks_of(pid: Pid) -> Result<Vec<Tid>> {
     }
 }
 
-fn refuse_without_main_thread(pid: Pid) -> Result<()> {
-    let ended = proc::Stat::read(pid).is_ok_and(|stat| stat.is_zombie() && stat.num_threads > 1);
-    if ended {
-        Err(main_thread_ended(pid))
-    } else {
-        Ok(())
+fn lacks_main_thread(pid: Pid) -> bool {
+    proc::Stat::read(pid).is_ok_and(|stat| stat.is_zombie() && stat.num_threads > 1)
+}
+
+/// A thread that executes a program takes the place of the main thread, which it has ended, a moment later.
+fn wait_for_main_thread(pid: Pid, begun: Instant) -> Result<bool> {
+    if begun.elapsed() > Duration::from_millis(500) {
+        return Err(main_thread_ended(pid));
     }
+    std::thread::sleep(Duration::from_millis(1));
+    Ok(false)
 }
 
 fn main_thread_ended(pid: Pid) -> Error {
@@ -394,36 +378,6 @@ fn main_thread_ended(pid: Pid) -> Error {
         pid: pid.0,
         place: "main thread".to_owned(),
         remedy: "let the main thread wait for the others instead".to_owned(),
-    }
-}
-
-/// Collects a thread that we have killed.
-fn collect_killed(tid: Tid) -> Option<i32> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        match Running::born(tid).wait(deadline) {
-            Ok(Wait::Stopped(_)) => {}
-            Ok(Wait::Gone(status)) => return status,
-            _ => return None,
-        }
-    }
-}
-
-/// Collects a thread that could not be detached because it is dying, and gives its wait status. After an execve(2) in
-/// a thread that was let go before, the main thread is another one by now, and none of ours.
-fn collect_end(pid: Pid, tid: Tid) -> Option<i32> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let is_ours = || proc::Status::read((pid, tid)).is_ok_and(|status| status.tracer != 0);
-    loop {
-        match Running::born(tid).wait(Instant::now() + Duration::from_millis(1)) {
-            Ok(Wait::Gone(status)) => return status,
-            Ok(Wait::TimedOut) if is_ours() && Instant::now() < deadline => {}
-            Ok(Wait::Stopped(_)) => {
-                let _ = Running::born(tid).into_stopped().detach();
-                return None;
-            }
-            _ => return None,
-        }
     }
 }
 
