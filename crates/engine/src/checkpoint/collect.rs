@@ -13,7 +13,7 @@ use crate::resource::{file, memory, process, sharing, thread};
 use crate::tree::{Ended, Tree};
 use crate::{Result, foothold};
 use rethaw_image::record::{
-    ClocksV1, ComputationV1, DescriptionKind, DescriptionV1, MemoryV1, PipeV1, ProcessV1, TakenV1,
+    ClocksV1, ComputationV1, DescriptionKind, DescriptionV1, PipeV1, ProcessV1, TakenV1,
 };
 use rethaw_sys::namespace;
 use rethaw_sys::proc::{self, Maps, Pid};
@@ -117,15 +117,18 @@ fn collect_process(
             .pending(true)
             .context(|| format!("cannot read signals of process {pid}"))?;
     }
-    let collected = collect_threads(
-        frozen,
-        &going_on,
-        &foothold,
-        record,
-        ended,
-        &mut address_space,
-        copy,
-    );
+    let ask = |record: &mut ProcessV1, remote: &mut Remote<'_>| {
+        process::collect_inside(pid, record, remote)?;
+        kinship::ask_how_ended(remote, record.pid, ended)
+            .context(|| format!("cannot ask for the ended children of process {pid}"))?;
+        memory::collect_inside(pid, &mut address_space, remote)?;
+        objects.find_present(pid, remote)?;
+        let wanted = copy && !record.child_subreaper;
+        wanted
+            .then(|| snapshot::copy_process(pid, remote, &foothold))
+            .transpose()
+    };
+    let collected = collect_threads(frozen, &going_on, &foothold, record, ask);
     // Whatever came of it: the program gets back what was borrowed.
     let back = foothold
         .give_back()
@@ -141,29 +144,21 @@ fn collect_process(
     Ok((ranges, made))
 }
 
-/// All threads, and in the leader what only the process itself is told.
+/// All threads; in the leader, `ask` asks for what only the process itself is told, and makes the copy.
 fn collect_threads(
     frozen: &mut FrozenProcess,
     going_on: &[GoingOn],
     foothold: &Foothold,
     record: &mut ProcessV1,
-    ended: &mut [ProcessV1],
-    address_space: &mut MemoryV1,
-    copy: bool,
+    ask: impl FnOnce(&mut ProcessV1, &mut Remote<'_>) -> Result<Option<Copy>>,
 ) -> Result<Option<Copy>> {
     let pid = frozen.speaker();
+    let mut ask = Some(ask);
     let mut made = None;
-    for (index, (thread, going_on)) in frozen.threads.iter_mut().zip(going_on).enumerate() {
+    for (thread, going_on) in frozen.threads.iter_mut().zip(going_on) {
         let collected = thread::collect(pid, thread, going_on, foothold, |remote| {
-            if index == 0 {
-                process::collect_inside(pid, record, remote)?;
-                kinship::ask_how_ended(remote, record.pid, ended)
-                    .context(|| format!("cannot ask for the ended children of process {pid}"))?;
-                ask_break(address_space, remote)?;
-                memory::lock::collect(pid, address_space, remote)?;
-                if copy && !record.child_subreaper {
-                    made = Some(snapshot::copy_process(pid, remote, foothold)?);
-                }
+            if let Some(ask) = ask.take() {
+                made = ask(record, remote)?;
             }
             Ok(())
         })?;
@@ -180,17 +175,6 @@ fn main_thread_ended(pid: Pid) -> Error {
         place: "main thread".to_owned(),
         remedy: "let the main thread wait for the others instead".to_owned(),
     }
-}
-
-/// The program break.
-fn ask_break(record: &mut MemoryV1, remote: &mut Remote<'_>) -> Result<()> {
-    let now = remote
-        .must(libc::SYS_brk, [0; 6])
-        .context(|| "cannot ask for the program break".to_owned())?;
-    if let Some(layout) = &mut record.layout {
-        layout.brk = now;
-    }
-    Ok(())
 }
 
 fn refuse_what_cannot_be_asked(pid: Pid) -> Result<()> {
@@ -230,6 +214,7 @@ fn computation(tree: &Tree, options: &Options, processes: &[ProcessV1]) -> Resul
         command: options.command.clone(),
         start_folder: options.start_folder.clone(),
         main_pid: tree.main_inside(),
+        parent_pid: tree.parent_number(),
         main_status: tree.ended().map(Ended::status),
         taken: Some(TakenV1 {
             host: proc::hostname().context_proc()?,

@@ -124,10 +124,9 @@ impl<'a> PageCopier<'a> {
     pub fn object(&mut self, object: &Object) -> Result<()> {
         match &object.file {
             Some(file) => self.file(object.record.stream, file, object.record.size),
-            None => object.mapped.iter().try_for_each(|(pid, range)| {
-                let ranges = std::slice::from_ref(range);
-                self.process(Source { pid: *pid, ranges }, None, |_| true)
-            }),
+            None => object
+                .readable()
+                .try_for_each(|(pid, ranges)| self.process(Source { pid, ranges }, None, |_| true)),
         }
     }
 
