@@ -111,7 +111,7 @@ fn gdb_is_refused() -> Outcome {
         let mut job = case.launch(&["-i", "never"], &[&gdb, counter.command().as_slice()].concat())?;
         counter.wait_until_ready(case)?;
         case.wait_until_protected()?;
-        case.try_checkpoint(&[])?.exited(REFUSED)?.refused(&["traces"])?;
+        case.try_checkpoint(&[])?.exited(REFUSED)?.refused(&["is traced by"])?;
         counter.ensure_counting()?;
         let finished = job.wait(PATIENCE)?.success()?;
         ensure!(
