@@ -22,7 +22,8 @@ macro_rules! applications {
         $(
             #[test]
             fn $name() -> Outcome {
-                $application.survives(kills())
+                // They are many, and share the kills.
+                $application.survives(kills().div_ceil(4))
             }
         )*
     };
@@ -111,7 +112,9 @@ fn gdb_is_refused() -> Outcome {
         let mut job = case.launch(&["-i", "never"], &[&gdb, counter.command().as_slice()].concat())?;
         counter.wait_until_ready(case)?;
         case.wait_until_protected()?;
-        case.try_checkpoint(&[])?.exited(REFUSED)?.refused(&["is traced by"])?;
+        case.try_checkpoint(&[])?
+            .exited(REFUSED)?
+            .refused(&["is traced by"])?;
         counter.ensure_counting()?;
         let finished = job.wait(PATIENCE)?.success()?;
         ensure!(

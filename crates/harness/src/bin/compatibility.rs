@@ -21,7 +21,7 @@ compared with that of an uninterrupted run. *Stopped* instead of *killed*: it wa
 `rethaw checkpoint --stop`. Clients of a server are part of the computation. The tests are in
 `crates/harness/tests/applications.rs`, their inputs in `tests/applications/`; to make this page again:
 
-    RETHAW_TEST_RESULTS=/tmp/results.tsv RETHAW_TEST_KILLS=10 cargo test -p rethaw-harness --test applications
+    RETHAW_TEST_RESULTS=/tmp/results.tsv RETHAW_TEST_KILLS=40 cargo test -p rethaw-harness --test applications
     cargo run -p rethaw-harness --bin compatibility -- /tmp/results.tsv [CONFORMANCE.tsv] >docs/compatibility.md
 
 ";
