@@ -53,13 +53,16 @@ macro_rules! programs {
 programs! {
     clock_continues
     clock_vdso
+    descriptor_owner
     epoll
     epoll_closed_number
     eventfd
     file_appended
     file_devices
     file_folder
+    file_leases
     file_locks
+    file_locks_shared
     file_mapping_deleted
     file_mapping_library
     file_mapping_private
@@ -86,6 +89,7 @@ programs! {
     memory_protection_keys
     memory_sparse
     memory_vdso_moved
+    pipe_ends
     pipe_in_flight
     process_controls
     process_controls_default
@@ -119,6 +123,8 @@ programs! {
     stack_coroutines
     stack_growing
     stdio
+    terminal_pair
+    terminal_session
     thread_join
     thread_local_storage
     thread_robust_mutex

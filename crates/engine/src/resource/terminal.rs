@@ -215,8 +215,18 @@ impl<'a> Pair<'a> {
         };
         let name = || format!("cannot look at the slave of {}", seen.name());
         let master = seen.duplicate.as_fd();
-        if let (true, Some(slave)) = (record.exclusive, self.slaves.first()) {
-            return slave.duplicate.try_clone().context(name).map(Some);
+        let both_ways = |slave: &&&Seen| slave.info.flags & libc::O_ACCMODE as u32 == libc::O_RDWR as u32;
+        match self.slaves.iter().find(both_ways) {
+            // It could not be opened; and nothing is changed for that, which a crash would leave.
+            Some(slave) if record.exclusive || record.locked => {
+                return slave.duplicate.try_clone().context(name).map(Some);
+            }
+            None if record.exclusive => {
+                return Err(
+                    seen.refused("a terminal in exclusive mode that is open for reading or writing only")
+                );
+            }
+            _ => {}
         }
         if record.locked {
             terminal::lock(master, false).context(name)?;
