@@ -126,6 +126,7 @@ int main(int argc, char **argv)
 	OK(fstat(odd.slave, &open_file));
 	EQUAL(open_file.st_mode & 0777, 0600);
 	struct pair other = open_pair();
-	EQUAL(other.number, unused.number);
+	put(other.slave, "new\n");
+	says(other.master, "new\r\n");
 	PASS();
 }
