@@ -57,7 +57,13 @@ programs! {
     epoll
     epoll_closed_number
     eventfd
+    family_chain
+    family_ended
+    family_orphans
+    family_sessions
+    family_stopped
     file_appended
+    file_closed_is_free
     file_devices
     file_folder
     file_leases
@@ -87,6 +93,7 @@ programs! {
     memory_locked_future
     memory_many_mappings
     memory_protection_keys
+    memory_reserved
     memory_sparse
     memory_vdso_moved
     pipe_ends
@@ -126,6 +133,7 @@ programs! {
     terminal_pair
     terminal_session
     thread_join
+    thread_leader_ended
     thread_local_storage
     thread_robust_mutex
     thread_rseq

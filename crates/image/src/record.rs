@@ -8,6 +8,7 @@ mod computation;
 mod file;
 mod manifest;
 mod memory;
+mod network;
 mod process;
 mod terminal;
 
@@ -15,5 +16,6 @@ pub use computation::*;
 pub use file::*;
 pub use manifest::*;
 pub use memory::*;
+pub use network::*;
 pub use process::*;
 pub use terminal::*;

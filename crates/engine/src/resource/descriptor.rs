@@ -46,7 +46,9 @@ pub(crate) struct Descriptions {
 impl Descriptions {
     /// Collects the descriptor table of a frozen process.
     pub fn add_process(&mut self, pid: Pid) -> Result<Vec<DescriptorV1>> {
-        let pidfd = task::pidfd_open(pid).context(|| format!("cannot open process {pid}"))?;
+        let pidfd = task::pidfd_open(pid)
+            .or_else(|_| task::pidfd_open_thread(pid.leader()))
+            .context(|| format!("cannot open process {pid}"))?;
         let mut table = Vec::new();
         for fd in proc::fds(pid).context_proc()? {
             let info = FdInfo::read(pid, fd.number).context_proc()?;
@@ -101,10 +103,11 @@ impl Descriptions {
     ) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
         let mut pipes = pipe::Pipes::default();
         let mut records = Vec::new();
+        let around = socket::Around::look(&self.seen, external)?;
         for (id, seen) in (1..).zip(&self.seen) {
             let kind = match launcher::slot((seen.pid, seen.fd), &seen.duplicate, seen.info.flags, known) {
                 Some(slot) => DescriptionKind::Launcher(slot),
-                None => self.kind(seen, objects, &mut pipes, external)?,
+                None => self.kind(seen, objects, &mut pipes, &around)?,
             };
             records.push(DescriptionV1 {
                 id,
@@ -138,7 +141,7 @@ impl Descriptions {
         seen: &Seen,
         objects: &mut Objects,
         pipes: &mut pipe::Pipes,
-        external: External,
+        around: &socket::Around<'_>,
     ) -> Result<DescriptionKind> {
         let target = seen.target.as_os_str().as_bytes();
         match target {
@@ -161,7 +164,7 @@ impl Descriptions {
                 Some(kind) => Ok(kind),
                 None => file::collect_device(seen),
             },
-            FileType::Socket => socket::collect(seen, &self.seen, external),
+            FileType::Socket => socket::collect(seen, around),
             FileType::BlockDevice => Err(seen.refused("a block device")),
             _ => Err(seen.refused("a file of unknown type")),
         }
@@ -192,6 +195,11 @@ pub(crate) fn reads(flags: u32) -> bool {
 }
 
 impl Seen {
+    /// Whether it is a socket.
+    pub fn is_socket(&self) -> bool {
+        self.target.as_os_str().as_bytes().starts_with(b"socket:")
+    }
+
     /// For messages.
     pub fn name(&self) -> String {
         format!(

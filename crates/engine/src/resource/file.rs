@@ -1,15 +1,17 @@
 //! Regular files, folders and harmless devices, by path.
 
 use super::descriptor::Seen;
+use super::lock;
 use crate::error::{Context, Error};
 use crate::restart::{Files, Places};
 use crate::{Result, fill_identity};
 use rethaw_image::record::{DescriptionKind, DescriptionV1, FileIdentityV1, RegularV1};
 use rustix::fs::{Mode, OFlags, SeekFrom, fstat};
+use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -58,6 +60,31 @@ pub(crate) fn collect_device(seen: &Seen) -> Result<DescriptionKind> {
         return Ok(DescriptionKind::Terminal(path.to_vec()));
     }
     Err(seen.refused("a device"))
+}
+
+/// A description of our own of a file that the program has open for writing, to make it durable while the program runs on.
+///
+/// A duplicate of the program's would keep its locks when the program has closed it, and would forbid to execute the file
+/// (ETXTBSY). Nothing where the file cannot be opened for reading, or where that would break a lease.
+pub(crate) fn opened_for_sync(seen: &Seen, record: &DescriptionV1) -> Option<File> {
+    if record.locks.iter().any(|lock| lock.kind == lock::LEASE) {
+        return None;
+    }
+    let path = format!("/proc/self/fd/{}", seen.duplicate.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    Some(File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?))
+}
+
+/// Makes a file durable that the program has written.
+pub(crate) fn sync(file: impl AsFd) -> Result<()> {
+    match rustix::fs::fdatasync(file) {
+        // Not every file system can (fsync(2): EINVAL, EROFS).
+        Ok(()) | Err(Errno::INVAL | Errno::ROFS) => Ok(()),
+        Err(errno) => Err(Error::Os {
+            operation: "cannot make a file durable that the program has written".to_owned(),
+            source: errno.into(),
+        }),
+    }
 }
 
 /// Opens a regular file or folder as it was: same flags, same offset.
