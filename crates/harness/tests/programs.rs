@@ -157,6 +157,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("socket_rights", "scm_rights"),
     ("file_other_name", "hard link"),
     ("process_vfork_waiting", "vfork"),
+    ("terminal_unopened", "not opened yet"),
 ];
 
 #[test]
