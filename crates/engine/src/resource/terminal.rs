@@ -74,10 +74,8 @@ pub(crate) fn collect(
     for (seen, record) in seen.iter().zip(records.iter_mut()) {
         match record.kind {
             Some(DescriptionKind::Slave(number)) => place_slave(&mut pairs, seen, number, record)?,
-            Some(DescriptionKind::Controlling(number)) => {
-                if !is_terminal_of(seen, number, &pairs)? {
-                    record.kind = Some(DescriptionKind::Device(b"/dev/tty".to_vec()));
-                }
+            Some(DescriptionKind::Controlling(number)) if !is_terminal_of(seen, number, &pairs)? => {
+                record.kind = Some(DescriptionKind::Device(b"/dev/tty".to_vec()));
             }
             _ => {}
         }
