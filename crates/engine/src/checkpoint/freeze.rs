@@ -280,7 +280,8 @@ impl Frozen {
 
     /// Lets go of processes that ended between two sweeps. False when a main thread that had stopped has ended alone.
     fn forget_ended(&mut self, tree: &mut Tree) -> bool {
-        let lost = |process: &FrozenProcess| process.speaker() == process.pid && lacks_main_thread(process.pid);
+        let lost =
+            |process: &FrozenProcess| process.speaker() == process.pid && lacks_main_thread(process.pid);
         if self.processes.iter().any(lost) {
             return false;
         }
