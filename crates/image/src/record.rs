@@ -9,9 +9,11 @@ mod file;
 mod manifest;
 mod memory;
 mod process;
+mod unix;
 
 pub use computation::*;
 pub use file::*;
 pub use manifest::*;
 pub use memory::*;
 pub use process::*;
+pub use unix::*;

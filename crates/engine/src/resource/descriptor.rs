@@ -13,7 +13,7 @@ use rethaw_sys::task;
 use rustix::fs::{FileType, fstat};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,8 @@ pub(crate) struct Seen {
     pub target: PathBuf,
     /// Our duplicate of it.
     pub duplicate: OwnedFd,
+    /// No process has it: it is in flight in the queue of this socket. `pid` and `fd` are ours then.
+    pub in_flight: Option<(Pid, i32)>,
 }
 
 /// All open file descriptions of a computation.
@@ -35,12 +37,27 @@ pub(crate) struct Descriptions {
     seen: Vec<Seen>,
     /// Index into `seen` by (device, inode), to ask kcmp only where two can be the same.
     by_inode: BTreeMap<(u64, u64), Vec<usize>>,
+    /// Where they are.
+    pub processes: Processes,
+}
+
+/// The processes whose descriptors these are.
+#[derive(Debug, Default)]
+pub(crate) struct Processes {
+    /// Their numbers as they see them, by those that we see.
+    pub inside: BTreeMap<i32, i32>,
+    /// Their current folders.
+    pub folders: Vec<PathBuf>,
 }
 
 impl Descriptions {
     /// Collects the descriptor table of a frozen process.
     pub fn add_process(&mut self, pid: Pid) -> Result<Vec<DescriptorV1>> {
         let pidfd = task::pidfd_open(pid).context(|| format!("cannot open process {pid}"))?;
+        let status = proc::Status::read(pid).context_proc()?;
+        let inside = status.ns_pids.last().copied().unwrap_or(pid.0);
+        self.processes.inside.insert(pid.0, inside);
+        self.processes.folders.extend(proc::cwd(pid));
         let mut table = Vec::new();
         for fd in proc::fds(pid).context_proc()? {
             let info = FdInfo::read(pid, fd.number).context_proc()?;
@@ -53,6 +70,7 @@ impl Descriptions {
                 info,
                 target: fd.target,
                 duplicate,
+                in_flight: None,
             };
             table.push(DescriptorV1 {
                 fd: fd.number,
@@ -66,6 +84,26 @@ impl Descriptions {
     /// Where each description was first seen, in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = &Seen> {
         self.seen.iter()
+    }
+
+    /// The description of that number.
+    pub fn get(&self, number: u32) -> Option<&Seen> {
+        self.seen.get(number.checked_sub(1)? as usize)
+    }
+
+    /// Number of a description in flight in the queue of the socket at `carrier`, of which we have a duplicate.
+    pub fn in_flight(&mut self, duplicate: OwnedFd, carrier: (Pid, i32)) -> Result<u32> {
+        let fd = duplicate.as_raw_fd();
+        let target = std::fs::read_link(format!("/proc/self/fd/{fd}"))
+            .context(|| "cannot look at a descriptor in flight".to_owned())?;
+        self.number_of(Seen {
+            pid: Pid::own(),
+            fd,
+            info: FdInfo::read(Pid::own(), fd).context_proc()?,
+            target,
+            duplicate,
+            in_flight: Some(carrier),
+        })
     }
 
     /// Number of the description, from 1; a new one if it was not seen before.
@@ -87,16 +125,17 @@ impl Descriptions {
 
     /// Collects what every description is of.
     pub fn collect(
-        &self,
+        &mut self,
         objects: &mut Objects,
         known: &[Inherited],
     ) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
+        let mut sockets = socket::look(self, known)?;
         let mut pipes = pipe::Pipes::default();
         let mut records = Vec::new();
         for (id, seen) in (1..).zip(&self.seen) {
             let kind = match launcher::slot((seen.pid, seen.fd), &seen.duplicate, seen.info.flags, known) {
                 Some(slot) => DescriptionKind::Launcher(slot),
-                None => self.kind(seen, objects, &mut pipes)?,
+                None => self.kind(id, objects, &mut pipes, &mut sockets)?,
             };
             records.push(DescriptionV1 {
                 id,
@@ -109,7 +148,14 @@ impl Descriptions {
         Ok((records, pipes))
     }
 
-    fn kind(&self, seen: &Seen, objects: &mut Objects, pipes: &mut pipe::Pipes) -> Result<DescriptionKind> {
+    fn kind(
+        &self,
+        id: u32,
+        objects: &mut Objects,
+        pipes: &mut pipe::Pipes,
+        sockets: &mut socket::UnixSockets,
+    ) -> Result<DescriptionKind> {
+        let seen = &self.seen[id as usize - 1];
         if seen.info.flags & libc::O_ASYNC as u32 != 0 {
             return Err(seen.refused("a descriptor with signal-driven I/O (O_ASYNC)"));
         }
@@ -131,7 +177,7 @@ impl Descriptions {
             }
             FileType::RegularFile | FileType::Directory => file::collect(seen),
             FileType::CharacterDevice => file::collect_device(seen),
-            FileType::Socket => socket::collect(seen, &self.seen),
+            FileType::Socket => socket::collect(seen, id, sockets, &self.processes),
             FileType::BlockDevice => Err(seen.refused("a block device")),
             _ => Err(seen.refused("a file of unknown type")),
         }
@@ -179,10 +225,14 @@ impl Seen {
 
     /// The refusal of something that cannot be checkpointed.
     pub fn refused(&self, what: &str) -> Error {
+        let (pid, fd) = self.in_flight.unwrap_or((self.pid, self.fd));
         Error::Refused {
             what: format!("{what} ({})", self.target.display()),
-            pid: self.pid.0,
-            place: format!("descriptor {}", self.fd),
+            pid: pid.0,
+            place: match self.in_flight {
+                Some(_) => format!("in flight to descriptor {fd}"),
+                None => format!("descriptor {fd}"),
+            },
             remedy: "take the checkpoint while it is closed, or run the program without it".to_owned(),
         }
     }

@@ -7,6 +7,7 @@ use crate::checkpoint::Progress;
 use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::resource::object::RebuiltObjects;
+use crate::resource::socket::Workshop;
 use crate::resource::table::Table;
 use crate::resource::{credentials, limit, memory, process, signal, thread, timer};
 use crate::tree::{Ended, InterruptedBefore, Main};
@@ -52,7 +53,11 @@ impl Rebuilt {
         rebuilt.clone_processes(plan, &mut parent)?;
         rebuilt.parent = Some(parent);
         let objects = RebuiltObjects::build(plan, reader, init)?;
-        let mut table = Table::new(plan, init)?;
+        let Some(parent) = rebuilt.parent.as_mut() else {
+            return Err(Error::Ended);
+        };
+        let workshop = Workshop::new(plan, init, parent, &mut rebuilt.stubs)?;
+        let mut table = Table::new(plan, init, workshop, &objects, warnings)?;
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             rebuild_memory(stub, record, plan, reader, &objects, progress, warnings)?;
             table.rebuild(stub, record, &objects, warnings)?;
