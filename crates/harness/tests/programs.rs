@@ -56,6 +56,11 @@ programs! {
     epoll
     epoll_closed_number
     eventfd
+    family_chain
+    family_ended
+    family_orphans
+    family_sessions
+    family_stopped
     file_appended
     file_devices
     file_folder
@@ -78,12 +83,14 @@ programs! {
     memory_changing
     memory_droppable
     memory_file
+    memory_forked
     memory_growing_down
     memory_locked
     memory_locked_future
     memory_many_mappings
     memory_protection_keys
     memory_sparse
+    memory_vdso_moved
     pipe_in_flight
     process_controls
     process_controls_default
@@ -118,6 +125,7 @@ programs! {
     stack_growing
     stdio
     thread_join
+    thread_leader_ended
     thread_local_storage
     thread_robust_mutex
     thread_rseq
@@ -140,6 +148,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("socket_connected", "tcp connection"),
     ("socket_rights", "scm_rights"),
     ("file_other_name", "hard link"),
+    ("process_vfork_waiting", "vfork"),
 ];
 
 #[test]

@@ -5,6 +5,7 @@ use super::object::Objects;
 use super::thread::ContextProc;
 use super::{epoll, event, file, pipe, socket};
 use crate::Result;
+use crate::checkpoint::External;
 use crate::error::{Context, Error};
 use crate::launcher::{self, Inherited};
 use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, ObjectFileV1, PipeV1};
@@ -53,7 +54,9 @@ pub(crate) struct Processes {
 impl Descriptions {
     /// Collects the descriptor table of a frozen process.
     pub fn add_process(&mut self, pid: Pid) -> Result<Vec<DescriptorV1>> {
-        let pidfd = task::pidfd_open(pid).context(|| format!("cannot open process {pid}"))?;
+        let pidfd = task::pidfd_open(pid)
+            .or_else(|_| task::pidfd_open_thread(pid.leader()))
+            .context(|| format!("cannot open process {pid}"))?;
         let status = proc::Status::read(pid).context_proc()?;
         let inside = status.ns_pids.last().copied().unwrap_or(pid.0);
         self.processes.inside.insert(pid.0, inside);
@@ -128,8 +131,9 @@ impl Descriptions {
         &mut self,
         objects: &mut Objects,
         known: &[Inherited],
+        external: External,
     ) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
-        let mut sockets = socket::look(self, known)?;
+        let mut sockets = socket::look(self, known, external)?;
         let mut pipes = pipe::Pipes::default();
         let mut records = Vec::new();
         for (id, seen) in (1..).zip(&self.seen) {

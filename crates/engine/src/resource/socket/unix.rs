@@ -4,6 +4,7 @@ use super::super::descriptor::{Descriptions, Processes, Seen};
 use super::queue::{self, Peeked};
 use super::{Common, name, service};
 use crate::Result;
+use crate::checkpoint::External;
 use crate::error::{Context, Error};
 use crate::launcher::{self, Inherited};
 use rethaw_image::record::{UnixCredentialsV1, UnixMessageV1, UnixSocketV1};
@@ -24,12 +25,21 @@ pub(crate) struct UnixSockets {
     queues: BTreeMap<u32, Vec<UnixMessageV1>>,
     /// Inodes of the clients whose connections were not accepted yet.
     waiting: BTreeSet<u32>,
+    /// What to do about connections to the outside.
+    external: External,
 }
 
 /// Looks at all Unix sockets and into their queues. Descriptions in flight there are added to `descriptions`;
 /// among them may be sockets with queues.
-pub(crate) fn look(descriptions: &mut Descriptions, known: &[Inherited]) -> Result<UnixSockets> {
-    let mut sockets = UnixSockets::default();
+pub(crate) fn look(
+    descriptions: &mut Descriptions,
+    known: &[Inherited],
+    external: External,
+) -> Result<UnixSockets> {
+    let mut sockets = UnixSockets {
+        external,
+        ..UnixSockets::default()
+    };
     for id in 1.. {
         let Some(seen) = descriptions.get(id) else { break };
         let inherited = launcher::slot((seen.pid, seen.fd), &seen.duplicate, seen.info.flags, known);
@@ -218,7 +228,20 @@ fn connection(
             service::collect(record);
             Ok(())
         }
-        false => Err(outside(seen)),
+        false if sockets.external == External::Refuse => Err(outside(seen)),
+        false => {
+            cut_off(record, sockets.external);
+            Ok(())
+        }
+    }
+}
+
+/// After a restart, the other end is as closed as the user wants it.
+fn cut_off(record: &mut UnixSocketV1, external: External) {
+    record.peer_closed = true;
+    if record.socket_type != libc::SOCK_DGRAM {
+        record.shutdown = 3;
+        record.reset = external == External::Reset;
     }
 }
 

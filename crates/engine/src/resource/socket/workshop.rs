@@ -8,7 +8,7 @@ use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::restart::{Passage, Plan, Stub, own_foothold};
 use rethaw_image::record::{ProcessV1, UnixCredentialsV1};
-use rethaw_sys::ptrace::{Stopped, kill_and_reap};
+use rethaw_sys::ptrace::Stopped;
 use rethaw_sys::remote::{Foothold, Remote};
 use rethaw_sys::task;
 use rustix::fs::{Mode, OFlags};
@@ -91,7 +91,7 @@ impl<'a> Workshop<'a> {
 
     /// Numbers that must stay free.
     fn taken(&self) -> BTreeSet<i32> {
-        let processes = self.plan.processes.iter();
+        let processes = self.plan.processes.iter().chain(&self.plan.ended);
         let numbers = processes.flat_map(|p| {
             let threads = p.threads.iter().map(|thread| thread.tid);
             threads.chain([p.pid, p.pgid, p.sid])
@@ -101,12 +101,8 @@ impl<'a> Workshop<'a> {
 
     fn helper(&mut self, pid: i32) -> Result<&mut Stub> {
         if !self.helpers.contains_key(&pid) {
-            let record = ProcessV1 {
-                pid,
-                exit_signal: libc::SIGCHLD,
-                ..ProcessV1::default()
-            };
-            let stub = Stub::clone_process(self.init, &self.init_foothold, self.plan.foothold, &record)?;
+            let signal = Some(libc::SIGCHLD);
+            let stub = Stub::clone_process(self.init, &self.init_foothold, self.plan.foothold, pid, signal)?;
             self.helpers.insert(pid, stub);
         }
         self.helpers.get_mut(&pid).ok_or(Error::Ended)
@@ -320,7 +316,7 @@ impl<'a> Workshop<'a> {
     pub fn close(mut self) -> Result<()> {
         let name = || "cannot end a helper process".to_owned();
         for (pid, stub) in std::mem::take(&mut self.helpers) {
-            kill_and_reap(stub.pid.leader());
+            stub.end()?;
             let mut remote = Remote::begin_disposable(self.init, &self.init_foothold).context(name)?;
             // The number is free again once its parent has collected it.
             let arguments = [pid as u64, 0, libc::__WALL as u64, 0, 0, 0];
