@@ -2,7 +2,9 @@
 
 mod unix;
 
-pub use unix::{Credentials, Received, UNKNOWN_ID, at_mark, name, peek, peer_credentials, peer_name};
+pub use unix::{
+    Credentials, Received, UNKNOWN_ID, at_mark, last_part, name, peek, peer_credentials, peer_name,
+};
 
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,

@@ -8,6 +8,7 @@ use crate::Result;
 use crate::error::Context;
 use crate::restart::damaged;
 use rethaw_image::record::UnixSocketV1;
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Makes those whose connection has no name: both ends at once. All others are connected by name, when the queues
@@ -144,20 +145,36 @@ pub(super) fn connect(
     workshop: &mut Workshop<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
+    let mut left = BTreeMap::new();
     for (id, record) in sockets.all() {
-        if record.socket_type != libc::SOCK_DGRAM {
-            continue;
-        }
-        let socket = sockets.get(id)?;
         if record.service {
-            service(socket, record, warnings)?;
-        } else if record.peer != 0 && !sockets.connected.contains(&(id, record.peer)) {
-            let spot = sockets.spots.get(&record.peer);
-            let spot = spot.ok_or_else(|| damaged("a Unix socket whose other end is missing"))?;
-            workshop.connect(0, socket, spot)?;
+            service(sockets.get(id)?, record, warnings)?;
+        } else if record.socket_type == libc::SOCK_DGRAM
+            && record.peer != 0
+            && !sockets.connected.contains(&(id, record.peer))
+        {
+            left.insert(id, record.peer);
         }
     }
+    while let Some((id, peer)) = next(&left) {
+        left.remove(&id);
+        let spot = sockets.spots.get(&peer);
+        let spot = spot.ok_or_else(|| damaged("a Unix socket whose other end is missing"))?;
+        workshop.connect(0, sockets.get(id)?, spot)?;
+    }
     Ok(())
+}
+
+/// Nobody can connect to a socket that is connected to somebody else (EPERM): those come last.
+fn next(left: &BTreeMap<u32, u32>) -> Option<(u32, u32)> {
+    let awaited = |id: u32, peer: u32| {
+        let mut others = left.iter();
+        others.any(|(other, to)| *to == id && *other != id && *other != peer)
+    };
+    let ready = left.iter().find(|(id, peer)| !awaited(**id, **peer));
+    ready
+        .or_else(|| left.iter().next())
+        .map(|(id, peer)| (*id, *peer))
 }
 
 /// Connects to a service of this machine.
@@ -171,4 +188,20 @@ fn service(socket: BorrowedFd<'_>, record: &UnixSocketV1, warnings: &mut Vec<Str
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_others_connect_to_waits_for_them() {
+        let mut left = BTreeMap::from([(1, 2), (2, 3), (3, 3), (4, 2), (5, 6), (6, 5)]);
+        let mut order = Vec::new();
+        while let Some((id, _)) = next(&left) {
+            left.remove(&id);
+            order.push(id);
+        }
+        assert_eq!(order, [1, 4, 2, 3, 5, 6]);
+    }
 }

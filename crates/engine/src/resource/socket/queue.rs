@@ -4,7 +4,7 @@ use super::super::descriptor::Seen;
 use super::{SO_PASSPIDFD, signs};
 use crate::Result;
 use crate::error::Context;
-use rethaw_sys::socket::{Credentials, Received, UNKNOWN_ID, at_mark, option, peek, set_option};
+use rethaw_sys::socket::{Credentials, Received, UNKNOWN_ID, at_mark, last_part, option, peek, set_option};
 use rustix::event::PollFlags;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -163,19 +163,12 @@ fn copy_stream(looking: &Looking<'_>, urgent: bool) -> io::Result<Vec<Peeked>> {
     }
 }
 
-/// Descriptors are told with each byte of the message that they came with: the first of these bytes in a run.
+/// Descriptors come with the last part of a run, of which they are: where that begins.
 fn first_with_descriptors(looking: &Looking<'_>, start: usize, len: usize) -> io::Result<usize> {
-    let (mut without, mut with) = (0, len - 1);
-    while without < with {
-        let middle = without.midpoint(with);
-        looking.start_at(start + middle)?;
-        match looking.look(&mut [0], 0)?.descriptors.is_empty() {
-            true => without = middle + 1,
-            false => with = middle,
-        }
-    }
+    looking.start_at(start)?;
+    let first = last_part(looking.socket, len)?;
     looking.start_at(start + len)?;
-    Ok(with)
+    Ok(first)
 }
 
 /// Makes the byte at `mark` a message of its own.
