@@ -62,6 +62,7 @@ programs! {
     family_sessions
     family_stopped
     file_appended
+    file_closed_is_free
     file_devices
     file_folder
     file_locks
@@ -89,6 +90,7 @@ programs! {
     memory_locked_future
     memory_many_mappings
     memory_protection_keys
+    memory_reserved
     memory_sparse
     memory_vdso_moved
     pipe_in_flight

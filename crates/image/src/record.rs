@@ -8,12 +8,16 @@ mod computation;
 mod file;
 mod manifest;
 mod memory;
+mod network;
 mod process;
+mod terminal;
 mod unix;
 
 pub use computation::*;
 pub use file::*;
 pub use manifest::*;
 pub use memory::*;
+pub use network::*;
 pub use process::*;
+pub use terminal::*;
 pub use unix::*;

@@ -231,6 +231,10 @@ fn look_at_description(description: &DescriptionV1, processes: &[ProcessV1]) -> 
         Some(DescriptionKind::Terminal(path)) => ("terminal", lossy(path)),
         Some(DescriptionKind::Unix(socket)) => ("Unix socket", unix_socket(socket)),
         Some(DescriptionKind::Socket(socket)) => ("socket", socket_name(socket)),
+        Some(DescriptionKind::TcpConnection(connection)) => ("TCP connection", connection_name(connection)),
+        Some(DescriptionKind::Master(number)) => ("terminal", format!("master of /dev/pts/{number}")),
+        Some(DescriptionKind::Slave(number)) => ("terminal", format!("/dev/pts/{number}")),
+        Some(DescriptionKind::Controlling(number)) => ("terminal", format!("/dev/tty of /dev/pts/{number}")),
         Some(DescriptionKind::PidFd(pid)) => ("pidfd", format!("process {pid}")),
         #[allow(unreachable_patterns)]
         Some(_) => ("other", String::new()),
@@ -273,6 +277,15 @@ fn unix_socket(socket: &rethaw_image::record::UnixSocketV1) -> String {
         messages => format!(", in flight {messages}"),
     };
     format!("{bound}{connected}{waiting}")
+}
+
+fn connection_name(connection: &rethaw_image::record::TcpConnectionV1) -> String {
+    let socket = connection.socket.clone().unwrap_or_default();
+    let ends = format!("{} to {}", socket.address, socket.peer_address);
+    match connection.queue.len() {
+        0 => ends,
+        bytes => format!("{ends}, {bytes} bytes wait"),
+    }
 }
 
 fn path_and_offset(file: &rethaw_image::record::RegularV1) -> String {

@@ -393,7 +393,7 @@ fn collect_killed(tid: Tid) -> Option<i32> {
 
 /// Collects a thread that could not be detached because it is dying, and gives its wait status. After an execve(2) in
 /// a thread that was let go before, the main thread is another one by now, and none of ours.
-fn collect_end(pid: Pid, tid: Tid) -> Option<i32> {
+pub(crate) fn collect_end(pid: Pid, tid: Tid) -> Option<i32> {
     let deadline = Instant::now() + Duration::from_secs(10);
     let is_ours = || proc::Status::read((pid, tid)).is_ok_and(|status| status.tracer != 0);
     loop {

@@ -1,14 +1,19 @@
 //! Descriptor tables and open file descriptions: which descriptors of which processes share one description,
 //! and what each description is of.
 
+use super::numbers::Numbers;
 use super::object::Objects;
 use super::thread::ContextProc;
-use super::{epoll, event, file, pipe, socket};
+use super::{epoll, event, file, lock, owner, pipe, socket, terminal};
 use crate::Result;
 use crate::checkpoint::External;
+use crate::checkpoint::freeze::Frozen;
 use crate::error::{Context, Error};
 use crate::launcher::{self, Inherited};
-use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, ObjectFileV1, PipeV1};
+use rethaw_image::record::{
+    DescriptionKind, DescriptionV1, DescriptorV1, ObjectFileV1, OutsideTerminalV1, PipeV1, ProcessV1,
+    TerminalV1,
+};
 use rethaw_sys::proc::{self, FdInfo, Pid};
 use rethaw_sys::task;
 use rustix::fs::{FileType, fstat};
@@ -130,26 +135,44 @@ impl Descriptions {
     pub fn collect(
         &mut self,
         objects: &mut Objects,
+        numbers: &Numbers,
         known: &[Inherited],
         external: External,
     ) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
-        let mut sockets = socket::look(self, known, external)?;
+        let unix = socket::look(self, known, external)?;
         let mut pipes = pipe::Pipes::default();
         let mut records = Vec::new();
+        let around = socket::Around::look(&self.seen, &self.processes, unix)?;
         for (id, seen) in (1..).zip(&self.seen) {
             let kind = match launcher::slot((seen.pid, seen.fd), &seen.duplicate, seen.info.flags, known) {
                 Some(slot) => DescriptionKind::Launcher(slot),
-                None => self.kind(id, objects, &mut pipes, &mut sockets)?,
+                None => self.kind(id, objects, &mut pipes, &around)?,
             };
             records.push(DescriptionV1 {
                 id,
-                flags: seen.info.flags & !(libc::O_CLOEXEC as u32),
+                flags: seen.info.flags & !((libc::O_CLOEXEC | libc::O_ASYNC) as u32),
                 kind: Some(kind),
-                locks: file::locks(seen),
+                locks: lock::collect(seen, numbers),
+                owner: owner::collect(seen, numbers),
             });
         }
         let pipes = pipes.collect(&self.seen, &records)?;
         Ok((records, pipes))
+    }
+
+    /// Collects the pseudo-terminals among them.
+    pub fn terminals(&self, numbers: &Numbers, records: &mut [DescriptionV1]) -> Result<Vec<TerminalV1>> {
+        terminal::collect(numbers, &self.seen, records)
+    }
+
+    /// The launcher's terminal, if it is among them.
+    pub fn outside_terminal(
+        &self,
+        frozen: &Frozen,
+        processes: &[ProcessV1],
+        records: &[DescriptionV1],
+    ) -> Result<Option<OutsideTerminalV1>> {
+        terminal::outside::collect(frozen, processes, &self.seen, records)
     }
 
     fn kind(
@@ -157,12 +180,9 @@ impl Descriptions {
         id: u32,
         objects: &mut Objects,
         pipes: &mut pipe::Pipes,
-        sockets: &mut socket::UnixSockets,
+        around: &socket::Around<'_>,
     ) -> Result<DescriptionKind> {
         let seen = &self.seen[id as usize - 1];
-        if seen.info.flags & libc::O_ASYNC as u32 != 0 {
-            return Err(seen.refused("a descriptor with signal-driven I/O (O_ASYNC)"));
-        }
         let target = seen.target.as_os_str().as_bytes();
         match target {
             b"anon_inode:[eventfd]" => return event::collect_eventfd(seen),
@@ -180,8 +200,11 @@ impl Descriptions {
                 collect_object(seen, objects)
             }
             FileType::RegularFile | FileType::Directory => file::collect(seen),
-            FileType::CharacterDevice => file::collect_device(seen),
-            FileType::Socket => socket::collect(seen, id, sockets, &self.processes),
+            FileType::CharacterDevice => match terminal::kind(seen, stat.st_rdev)? {
+                Some(kind) => Ok(kind),
+                None => file::collect_device(seen),
+            },
+            FileType::Socket => socket::collect(seen, id, around),
             FileType::BlockDevice => Err(seen.refused("a block device")),
             _ => Err(seen.refused("a file of unknown type")),
         }
@@ -212,6 +235,11 @@ pub(crate) fn reads(flags: u32) -> bool {
 }
 
 impl Seen {
+    /// Whether it is a socket.
+    pub fn is_socket(&self) -> bool {
+        self.target.as_os_str().as_bytes().starts_with(b"socket:")
+    }
+
     /// For messages.
     pub fn name(&self) -> String {
         format!(

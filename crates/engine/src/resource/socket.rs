@@ -3,7 +3,10 @@
 //!
 //! Not kept: datagrams that a UDP socket has not read yet (UDP may lose them).
 
+mod address;
+mod connection;
 mod datagram;
+mod drain;
 mod internet;
 mod make;
 mod name;
@@ -11,21 +14,45 @@ mod queue;
 mod send;
 mod service;
 mod stream;
+mod tcp;
+mod udp;
 mod unix;
 mod workshop;
 
 use super::descriptor::{Processes, Seen};
 use crate::Result;
+use crate::checkpoint::External;
 use crate::error::Context;
+pub(crate) use internet::rebuild as rebuild_internet;
 pub(crate) use make::MadeSockets;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketOptionV1, SocketV1};
 use rethaw_sys::socket::{int_option, option, set_option};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub(crate) use unix::{UnixSockets, look};
 pub(crate) use workshop::Workshop;
+
+/// What a socket is looked at with.
+#[derive(Debug)]
+pub(crate) struct Around<'a> {
+    tcp: tcp::Ends,
+    unix: UnixSockets,
+    processes: &'a Processes,
+}
+
+impl<'a> Around<'a> {
+    /// Looks at all descriptions of a frozen computation.
+    pub fn look(all: &[Seen], processes: &'a Processes, unix: UnixSockets) -> Result<Around<'a>> {
+        let tcp = tcp::Ends::look(all)?;
+        Ok(Around { tcp, unix, processes })
+    }
+
+    /// What becomes of a connection whose other end is not there.
+    fn external(&self) -> External {
+        self.unix.external()
+    }
+}
 
 /// What sockets of all families have.
 struct Common {
@@ -52,15 +79,10 @@ impl Common {
 }
 
 /// Collects a socket, description `id`.
-pub(crate) fn collect(
-    seen: &Seen,
-    id: u32,
-    unix: &mut UnixSockets,
-    processes: &Processes,
-) -> Result<DescriptionKind> {
+pub(crate) fn collect(seen: &Seen, id: u32, around: &Around<'_>) -> Result<DescriptionKind> {
     let common = Common::collect(seen)?;
     match Common::ask(seen, libc::SO_DOMAIN)? {
-        libc::AF_UNIX => unix::collect(seen, id, unix, processes, common).map(DescriptionKind::Unix),
+        libc::AF_UNIX => unix::collect(seen, id, around, common).map(DescriptionKind::Unix),
         family @ (libc::AF_INET | libc::AF_INET6) => {
             let record = SocketV1 {
                 family,
@@ -72,7 +94,7 @@ pub(crate) fn collect(
                 options: common.options,
                 ..SocketV1::default()
             };
-            internet::collect(seen, record).map(DescriptionKind::Socket)
+            internet::collect(seen, around, record)
         }
         libc::AF_NETLINK => Err(seen.refused("a netlink socket")),
         libc::AF_PACKET => Err(seen.refused("a packet socket")),
@@ -81,22 +103,44 @@ pub(crate) fn collect(
     }
 }
 
-/// Makes all internet sockets again, by the numbers of their descriptions.
-pub(crate) fn rebuild_internet(
-    descriptions: &BTreeMap<u32, DescriptionV1>,
-) -> Result<BTreeMap<u32, OwnedFd>> {
-    let mut made = BTreeMap::new();
-    for (id, record) in descriptions {
-        if let Some(DescriptionKind::Socket(socket)) = &record.kind {
-            made.insert(*id, internet::rebuild(socket)?);
+/// What is done to the TCP sockets of a computation right before it is ended: the kernel remembers closed connections
+/// for a minute, and would not give their addresses to a restart meanwhile. If we are killed in between, the program
+/// runs on with SO_REUSEADDR set, which does not matter to what is connected already.
+#[derive(Debug, Default)]
+pub(crate) struct Farewell(Vec<OwnedFd>);
+
+impl Farewell {
+    /// Those among the descriptions of a frozen computation.
+    pub fn of<'a>(seen: impl Iterator<Item = &'a Seen>, records: &[DescriptionV1]) -> Farewell {
+        let is_tcp = |record: &DescriptionV1| matches!(record.kind, Some(DescriptionKind::TcpConnection(_)));
+        let sockets = seen.zip(records).filter(|(_, record)| is_tcp(record));
+        Farewell(
+            sockets
+                .filter_map(|(seen, _)| seen.duplicate.try_clone().ok())
+                .collect(),
+        )
+    }
+
+    /// Lets their addresses be used again at once.
+    pub fn say(self) {
+        for socket in self.0 {
+            // Without it, a restart waits.
+            let _ = set_option(
+                socket.as_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_REUSEADDR,
+                &1_i32.to_ne_bytes(),
+            );
         }
     }
-    Ok(made)
 }
 
 /// What poll(2) says.
 fn signs(seen: &Seen) -> PollFlags {
-    let mut fds = [PollFd::new(&seen.duplicate, PollFlags::IN | PollFlags::PRI)];
+    let mut fds = [PollFd::new(
+        &seen.duplicate,
+        PollFlags::IN | PollFlags::PRI | PollFlags::RDHUP,
+    )];
     match poll(&mut fds, Some(&Timespec::default())) {
         Ok(_) => fds[0].revents(),
         Err(_) => PollFlags::empty(),
@@ -109,7 +153,7 @@ fn buffer(shown: i32) -> u32 {
 }
 
 /// Options that are kept as they are, by level.
-const KEPT: [(i32, &[i32]); 5] = [
+const KEPT: [(i32, &[i32]); 6] = [
     (
         libc::SOL_SOCKET,
         &[
@@ -129,6 +173,27 @@ const KEPT: [(i32, &[i32]); 5] = [
             SO_PASSPIDFD,
             SO_PASSRIGHTS,
             libc::SO_PEEK_OFF,
+            libc::SO_DONTROUTE,
+            libc::SO_MARK,
+            libc::SO_BINDTODEVICE,
+            libc::SO_TIMESTAMPNS,
+            libc::SO_TIMESTAMPING,
+            SO_TIMESTAMP_NEW,
+            SO_TIMESTAMPNS_NEW,
+            SO_TIMESTAMPING_NEW,
+            libc::SO_RXQ_OVFL,
+            libc::SO_NO_CHECK,
+            libc::SO_BUSY_POLL,
+            libc::SO_MAX_PACING_RATE,
+            libc::SO_ZEROCOPY,
+            libc::SO_SELECT_ERR_QUEUE,
+            libc::SO_TXTIME,
+            SO_RCVMARK,
+            SO_RCVPRIORITY,
+            SO_TXREHASH,
+            drain::SO_BUF_LOCK,
+            // The last one: then a filter cannot be changed any more.
+            libc::SO_LOCK_FILTER,
         ],
     ),
     (
@@ -141,12 +206,25 @@ const KEPT: [(i32, &[i32]); 5] = [
             libc::TCP_USER_TIMEOUT,
             libc::TCP_DEFER_ACCEPT,
             libc::TCP_FASTOPEN,
+            libc::TCP_CORK,
+            libc::TCP_MAXSEG,
+            libc::TCP_CONGESTION,
+            libc::TCP_SYNCNT,
+            libc::TCP_LINGER2,
+            libc::TCP_THIN_LINEAR_TIMEOUTS,
+            libc::TCP_NOTSENT_LOWAT,
+            libc::TCP_SAVE_SYN,
+            TCP_FASTOPEN_CONNECT,
+            TCP_FASTOPEN_NO_COOKIE,
+            TCP_INQ,
+            TCP_TX_DELAY,
         ],
     ),
     (
         libc::IPPROTO_UDP,
         &[libc::UDP_CORK, libc::UDP_SEGMENT, libc::UDP_GRO],
     ),
+    (libc::IPPROTO_UDPLITE, &[UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV]),
     (
         libc::IPPROTO_IP,
         &[
@@ -155,6 +233,24 @@ const KEPT: [(i32, &[i32]); 5] = [
             libc::IP_PKTINFO,
             libc::IP_MULTICAST_TTL,
             libc::IP_MULTICAST_LOOP,
+            libc::IP_MULTICAST_IF,
+            libc::IP_MULTICAST_ALL,
+            libc::IP_FREEBIND,
+            libc::IP_TRANSPARENT,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            libc::IP_RECVTTL,
+            libc::IP_RECVTOS,
+            libc::IP_RECVOPTS,
+            libc::IP_RETOPTS,
+            libc::IP_RECVORIGDSTADDR,
+            libc::IP_MTU_DISCOVER,
+            libc::IP_RECVERR,
+            libc::IP_MINTTL,
+            libc::IP_CHECKSUM,
+            libc::IP_UNICAST_IF,
+            IP_RECVFRAGSIZE,
+            IP_RECVERR_RFC4884,
+            IP_LOCAL_PORT_RANGE,
         ],
     ),
     (
@@ -164,6 +260,29 @@ const KEPT: [(i32, &[i32]); 5] = [
             libc::IPV6_UNICAST_HOPS,
             libc::IPV6_RECVPKTINFO,
             libc::IPV6_MULTICAST_HOPS,
+            libc::IPV6_MULTICAST_LOOP,
+            libc::IPV6_MULTICAST_IF,
+            IPV6_MULTICAST_ALL,
+            libc::IPV6_FREEBIND,
+            libc::IPV6_TRANSPARENT,
+            libc::IPV6_RECVHOPLIMIT,
+            libc::IPV6_RECVRTHDR,
+            libc::IPV6_RECVHOPOPTS,
+            libc::IPV6_RECVDSTOPTS,
+            libc::IPV6_TCLASS,
+            libc::IPV6_RECVTCLASS,
+            libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_RECVERR,
+            libc::IPV6_RECVPATHMTU,
+            libc::IPV6_DONTFRAG,
+            IPV6_FLOWINFO_SEND,
+            libc::IPV6_AUTOFLOWLABEL,
+            libc::IPV6_ADDR_PREFERENCES,
+            libc::IPV6_MINHOPCOUNT,
+            libc::IPV6_RECVORIGDSTADDR,
+            libc::IPV6_UNICAST_IF,
+            libc::IPV6_RECVFRAGSIZE,
+            IPV6_RECVERR_RFC4884,
         ],
     ),
 ];
@@ -171,6 +290,25 @@ const KEPT: [(i32, &[i32]); 5] = [
 const SO_PASSPIDFD: i32 = 76;
 /// Linux 6.16.
 const SO_PASSRIGHTS: i32 = 83;
+// What the library does not have (asm-generic/socket.h, linux/tcp.h, linux/in.h, linux/in6.h).
+const SO_TIMESTAMP_NEW: i32 = 63;
+const SO_TIMESTAMPNS_NEW: i32 = 64;
+const SO_TIMESTAMPING_NEW: i32 = 65;
+const SO_TXREHASH: i32 = 74;
+const SO_RCVMARK: i32 = 75;
+const SO_RCVPRIORITY: i32 = 82;
+const TCP_FASTOPEN_CONNECT: i32 = 30;
+const TCP_FASTOPEN_NO_COOKIE: i32 = 34;
+const TCP_INQ: i32 = 36;
+const TCP_TX_DELAY: i32 = 37;
+const UDPLITE_SEND_CSCOV: i32 = 10;
+const UDPLITE_RECV_CSCOV: i32 = 11;
+const IP_RECVFRAGSIZE: i32 = 25;
+const IP_RECVERR_RFC4884: i32 = 26;
+const IP_LOCAL_PORT_RANGE: i32 = 51;
+const IPV6_MULTICAST_ALL: i32 = 29;
+const IPV6_RECVERR_RFC4884: i32 = 31;
+const IPV6_FLOWINFO_SEND: i32 = 33;
 
 /// Those that this socket has.
 fn options(socket: BorrowedFd<'_>) -> Vec<SocketOptionV1> {
@@ -192,7 +330,10 @@ fn set_options(socket: BorrowedFd<'_>, options: &[SocketOptionV1]) -> io::Result
     for wanted in options {
         let now = option(socket, wanted.level, wanted.name);
         if now.is_ok_and(|now| now != wanted.value) {
-            set_option(socket, wanted.level, wanted.name, &wanted.value)?;
+            set_option(socket, wanted.level, wanted.name, &wanted.value).map_err(|e| {
+                let (level, name) = (wanted.level, wanted.name);
+                io::Error::new(e.kind(), format!("option {name} of level {level}: {e}"))
+            })?;
         }
     }
     Ok(())

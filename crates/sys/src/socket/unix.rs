@@ -140,7 +140,7 @@ pub fn peek(fd: BorrowedFd<'_>, buffer: &mut [u8], flags: i32) -> io::Result<Rec
         let mut message = libc::CMSG_FIRSTHDR(&raw const header);
         while let Some(at) = message.as_ref() {
             let start = libc::CMSG_DATA(message);
-            let len = (at.cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
+            let len = at.cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
             let data = std::slice::from_raw_parts(start, len);
             control_message(&mut received, at.cmsg_level, at.cmsg_type, data);
             message = libc::CMSG_NXTHDR(&raw const header, message);

@@ -2,7 +2,7 @@
 
 use super::super::descriptor::{Descriptions, Processes, Seen};
 use super::queue::{self, Peeked};
-use super::{Common, name, service};
+use super::{Around, Common, name, service};
 use crate::Result;
 use crate::checkpoint::External;
 use crate::error::{Context, Error};
@@ -27,6 +27,12 @@ pub(crate) struct UnixSockets {
     waiting: BTreeSet<u32>,
     /// What to do about connections to the outside.
     external: External,
+}
+
+impl UnixSockets {
+    pub(super) fn external(&self) -> External {
+        self.external
+    }
 }
 
 /// Looks at all Unix sockets and into their queues. Descriptions in flight there are added to `descriptions`;
@@ -123,13 +129,8 @@ fn ask(seen: &Seen) -> Result<UnixSocket> {
 }
 
 /// Collects one of them, description `id`.
-pub(super) fn collect(
-    seen: &Seen,
-    id: u32,
-    sockets: &mut UnixSockets,
-    processes: &Processes,
-    common: Common,
-) -> Result<UnixSocketV1> {
+pub(super) fn collect(seen: &Seen, id: u32, around: &Around<'_>, common: Common) -> Result<UnixSocketV1> {
+    let (sockets, processes) = (&around.unix, around.processes);
     let context = || format!("cannot look at {}", seen.name());
     let Some(shown) = sockets.shown.get(&id) else {
         return Err(Error::Ended);
@@ -153,7 +154,7 @@ pub(super) fn collect(
         record.waiting = clients(seen, shown, sockets)?;
     }
     connection(seen, shown, sockets, &mut record)?;
-    record.queue = sockets.queues.remove(&id).unwrap_or_default();
+    record.queue = sockets.queues.get(&id).cloned().unwrap_or_default();
     refuse_hidden(seen, id, sockets, &record)?;
     Ok(record)
 }
@@ -185,7 +186,7 @@ fn clients(seen: &Seen, shown: &UnixSocket, sockets: &UnixSockets) -> Result<Vec
 
 /// The refusal of what will be over in a moment.
 fn later(seen: &Seen, what: &str) -> Error {
-    match seen.refused(what) {
+    let refusal = match seen.refused(what) {
         Error::Refused { what, pid, place, .. } => Error::Refused {
             what,
             pid,
@@ -193,7 +194,8 @@ fn later(seen: &Seen, what: &str) -> Error {
             remedy: "the next checkpoint tries again".to_owned(),
         },
         other => other,
-    }
+    };
+    Error::Passing(Box::new(refusal))
 }
 
 /// To whom it is connected.

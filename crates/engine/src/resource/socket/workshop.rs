@@ -8,6 +8,7 @@ use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::restart::{Passage, Plan, Stub, own_foothold};
 use rethaw_image::record::{ProcessV1, UnixCredentialsV1};
+use rethaw_sys::proc::Pid;
 use rethaw_sys::ptrace::Stopped;
 use rethaw_sys::remote::{Foothold, Remote};
 use rethaw_sys::task;
@@ -66,7 +67,7 @@ impl<'a> Workshop<'a> {
         stubs: &'a mut [Stub],
     ) -> Result<Workshop<'a>> {
         let foothold =
-            own_foothold(init.pid(), plan.foothold).context(|| "cannot use the init".to_owned())?;
+            own_foothold(Pid(parent.tid().0), plan.foothold).context(|| "cannot use the init".to_owned())?;
         Ok(Workshop {
             plan,
             stubs,
