@@ -59,7 +59,7 @@ pub struct UnixNameV1 {
     /// A path, or an abstract name with its leading zero byte.
     #[prost(bytes = "vec", tag = "1")]
     pub name: Vec<u8>,
-    /// Permissions of the file at that path; 0 when it is gone, or another one is there.
+    /// Type and permissions of the file at that path (st_mode); 0 when it is gone, or another one is there.
     #[prost(uint32, tag = "2")]
     pub mode: u32,
     /// The folder that a relative path is relative to.
