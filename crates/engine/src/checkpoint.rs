@@ -101,14 +101,17 @@ pub struct Written {
 /// [`Options::stop`]). On error every thread runs again with what it had, and `image` does not exist.
 pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapshot> {
     let mut writer = ImageWriter::create(image, &options.identity, options.compression)?;
-    let start = Instant::now();
-    let mut frozen = freeze(tree, options.freeze_timeout)?;
-    let mut collected = match collect_and_copy(tree, &mut frozen, options, &mut writer) {
-        Ok(collected) => collected,
-        Err(error) => {
-            frozen.release(tree);
-            return Err(or_ended(tree, error));
+    let mut start = Instant::now();
+    let mut waits = WAITS_MS.into_iter().map(Duration::from_millis);
+    let (mut collected, frozen) = loop {
+        match freeze_and_collect(tree, options, &mut writer) {
+            Err(Error::Passing(refusal)) => match waits.next() {
+                Some(pause) => std::thread::sleep(pause),
+                None => return Err(*refusal),
+            },
+            outcome => break outcome?,
         }
+        start = Instant::now();
     };
     let copied = !collected.copies.is_empty();
     let frozen = if copied {
@@ -132,6 +135,25 @@ pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapsho
         stop: options.stop,
         written: false,
     })
+}
+
+/// How long to let it run before the next try, when it was in a state that will be over in a moment.
+const WAITS_MS: [u64; 8] = [5, 10, 20, 50, 100, 200, 400, 800];
+
+/// On error every thread runs again.
+fn freeze_and_collect(
+    tree: &mut Tree,
+    options: &Options,
+    writer: &mut ImageWriter,
+) -> Result<(Collected, Frozen)> {
+    let mut frozen = freeze(tree, options.freeze_timeout)?;
+    match collect_and_copy(tree, &mut frozen, options, writer) {
+        Ok(collected) => Ok((collected, frozen)),
+        Err(error) => {
+            frozen.release(tree);
+            Err(or_ended(tree, error))
+        }
+    }
 }
 
 /// What went wrong, or that nothing is left to take a checkpoint of: it was killed meanwhile.

@@ -18,6 +18,9 @@ pub enum Error {
         /// What to do about it.
         remedy: String,
     },
+    /// A refusal of what will be over in a moment. Tried again, and never seen outside of the engine.
+    #[error(transparent)]
+    Passing(Box<Error>),
     /// The image or the machine does not allow the restart; nothing was started.
     #[error("cannot restart: {what}; {remedy}")]
     CannotRestart {

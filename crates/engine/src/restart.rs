@@ -17,7 +17,7 @@ pub(crate) use plan::{Plan, damaged};
 use rebuild::Rebuilt;
 use rethaw_image::ImageReader;
 use std::path::{Path, PathBuf};
-pub(crate) use stub::Stub;
+pub(crate) use stub::{Stub, own_foothold};
 
 /// What to do with files that the program had open for writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -123,10 +123,15 @@ programs! {
     signalfd
     sleep_absolute
     sleep_relative
+    socket_credentials
+    socket_mailbox
     socket_named
     socket_pair
     socket_queue
+    socket_rights
     socket_shutdown
+    socket_urgent
+    socket_waiting
     stack_below_pointer
     stack_coroutines
     stack_growing
@@ -155,7 +160,7 @@ programs! {
 /// What cannot be checkpointed yet is refused with a clear message, and the program runs on.
 const REFUSED: &[(&str, &str)] = &[
     ("socket_connected", "tcp connection"),
-    ("socket_rights", "scm_rights"),
+    ("socket_early", "not accepted"),
     ("file_other_name", "hard link"),
     ("process_sharing_memory", "shares its memory"),
     ("process_sharing_siblings", "shares its descriptors"),

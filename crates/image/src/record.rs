@@ -11,6 +11,7 @@ mod memory;
 mod network;
 mod process;
 mod terminal;
+mod unix;
 
 pub use computation::*;
 pub use file::*;
@@ -19,3 +20,4 @@ pub use memory::*;
 pub use network::*;
 pub use process::*;
 pub use terminal::*;
+pub use unix::*;

@@ -1,5 +1,11 @@
 //! Sockets: options by number, and what sock_diag(7) tells of Unix sockets.
 
+mod unix;
+
+pub use unix::{
+    Credentials, Received, UNKNOWN_ID, at_mark, last_part, name, peek, peer_credentials, peer_name,
+};
+
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
 };
@@ -51,7 +57,7 @@ pub fn int_option(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i32> 
 }
 
 /// A Unix socket as sock_diag(7) shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UnixSocket {
     /// It waits for connections (listen(2)).
     pub listens: bool,
@@ -60,6 +66,8 @@ pub struct UnixSocket {
     /// Bytes waiting to be read (of the first message only, for datagrams); when it listens, connections
     /// waiting to be accepted.
     pub waiting: u32,
+    /// When it listens: the inodes of the clients whose connections wait, the first first; 0 for one that is closed.
+    pub clients: Vec<u32>,
     /// When it listens: the backlog. Else the kernel memory that takes what it sent and nobody has read.
     pub backlog_or_sent: u32,
     /// shutdown(2) state: bit 0 receive, bit 1 send.
@@ -84,7 +92,7 @@ pub fn unix_socket(ino: u32) -> io::Result<UnixSocket> {
 }
 
 fn answer(socket: &OwnedFd) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; 8192];
+    let mut bytes = vec![0; 1 << 16];
     let (len, _) = recv(socket, &mut bytes[..], RecvFlags::empty())?;
     bytes.truncate(len);
     Ok(bytes)
@@ -96,7 +104,7 @@ fn request(ino: u32) -> Vec<u8> {
     const SOCK_DIAG_BY_FAMILY: u16 = 20;
     const NLM_F_REQUEST: u16 = 1;
     const ALL_STATES: u32 = u32::MAX;
-    const SHOW: u32 = 2 | 4 | 16; // UDIAG_SHOW_VFS, _PEER, _RQLEN; the shutdown state comes with every answer
+    const SHOW: u32 = 2 | 4 | 8 | 16; // UDIAG_SHOW_VFS, _PEER, _ICONS, _RQLEN; the shutdown state always comes
     const NO_COOKIE: u32 = u32::MAX;
     let mut bytes = LEN.to_ne_bytes().to_vec();
     bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
@@ -149,11 +157,16 @@ fn parse(message: &[u8]) -> io::Result<UnixSocket> {
 fn attribute(socket: &mut UnixSocket, kind: u16, value: &[u8]) {
     const UNIX_DIAG_VFS: u16 = 1;
     const UNIX_DIAG_PEER: u16 = 2;
+    const UNIX_DIAG_ICONS: u16 = 3;
     const UNIX_DIAG_RQLEN: u16 = 4;
     const UNIX_DIAG_SHUTDOWN: u16 = 6;
     match kind {
         UNIX_DIAG_VFS => socket.file = word(value, 0),
         UNIX_DIAG_PEER => socket.peer = word(value, 0),
+        UNIX_DIAG_ICONS => {
+            let inodes = value.chunks_exact(4).filter_map(|inode| word(inode, 0));
+            socket.clients = inodes.collect();
+        }
         UNIX_DIAG_RQLEN => {
             socket.waiting = word(value, 0).unwrap_or_default();
             socket.backlog_or_sent = word(value, 4).unwrap_or_default();
@@ -193,10 +206,10 @@ mod tests {
     fn a_listener_shows_its_backlog() {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("socket")).unwrap();
-        let _client = UnixStream::connect(folder.path().join("socket")).unwrap();
+        let client = UnixStream::connect(folder.path().join("socket")).unwrap();
         let seen = unix_socket(ino(&listener)).unwrap();
         assert!(seen.listens && seen.file.is_some() && seen.peer.is_none());
-        assert_eq!(seen.waiting, 1);
+        assert_eq!((seen.waiting, &seen.clients[..]), (1, &[ino(&client)][..]));
     }
 
     #[test]

@@ -229,7 +229,7 @@ fn look_at_description(description: &DescriptionV1, processes: &[ProcessV1]) -> 
         Some(DescriptionKind::SignalFd(mask)) => ("signalfd", format!("mask {mask:#x}")),
         Some(DescriptionKind::Object(file)) => ("memfd", format!("object {}", file.object)),
         Some(DescriptionKind::Terminal(path)) => ("terminal", lossy(path)),
-        Some(DescriptionKind::SocketPair(pair)) => ("socket pair", format!("peer {}", pair.peer)),
+        Some(DescriptionKind::Unix(socket)) => ("Unix socket", unix_socket(socket)),
         Some(DescriptionKind::Socket(socket)) => ("socket", socket_name(socket)),
         Some(DescriptionKind::TcpConnection(connection)) => ("TCP connection", connection_name(connection)),
         Some(DescriptionKind::Master(number)) => ("terminal", format!("master of /dev/pts/{number}")),
@@ -248,13 +248,35 @@ fn look_at_description(description: &DescriptionV1, processes: &[ProcessV1]) -> 
 }
 
 fn socket_name(socket: &rethaw_image::record::SocketV1) -> String {
-    let bound = socket.bound.as_ref().map(|bound| lossy(&bound.name));
-    let name = bound.unwrap_or_else(|| socket.address.clone());
+    let name = &socket.address;
     match socket.listens {
         true => format!("listens at {name}"),
         false if name.is_empty() => "not bound".to_string(),
         false => format!("bound to {name}"),
     }
+}
+
+fn unix_socket(socket: &rethaw_image::record::UnixSocketV1) -> String {
+    let name = socket
+        .bound
+        .as_ref()
+        .map(|bound| lossy(&bound.name).replace('\0', "@"));
+    let bound = match (name, socket.listens) {
+        (Some(name), true) => format!("listens at {name}"),
+        (Some(name), false) => format!("bound to {name}"),
+        (None, _) => "not bound".to_string(),
+    };
+    let connected = match socket.peer {
+        _ if socket.peer_closed => ", its other end is closed".to_string(),
+        _ if socket.service => format!(", connected to {}", lossy(&socket.peer_name)),
+        0 => String::new(),
+        peer => format!(", connected to {peer}"),
+    };
+    let waiting = match socket.queue.len() {
+        0 => String::new(),
+        messages => format!(", in flight {messages}"),
+    };
+    format!("{bound}{connected}{waiting}")
 }
 
 fn connection_name(connection: &rethaw_image::record::TcpConnectionV1) -> String {

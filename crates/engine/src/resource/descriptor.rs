@@ -19,7 +19,7 @@ use rethaw_sys::task;
 use rustix::fs::{FileType, fstat};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,8 @@ pub(crate) struct Seen {
     pub target: PathBuf,
     /// Our duplicate of it.
     pub duplicate: OwnedFd,
+    /// No process has it: it is in flight in the queue of this socket. `pid` and `fd` are ours then.
+    pub in_flight: Option<(Pid, i32)>,
 }
 
 /// All open file descriptions of a computation.
@@ -41,6 +43,17 @@ pub(crate) struct Descriptions {
     seen: Vec<Seen>,
     /// Index into `seen` by (device, inode), to ask kcmp only where two can be the same.
     by_inode: BTreeMap<(u64, u64), Vec<usize>>,
+    /// Where they are.
+    pub processes: Processes,
+}
+
+/// The processes whose descriptors these are.
+#[derive(Debug, Default)]
+pub(crate) struct Processes {
+    /// Their numbers as they see them, by those that we see.
+    pub inside: BTreeMap<i32, i32>,
+    /// Their current folders.
+    pub folders: Vec<PathBuf>,
 }
 
 impl Descriptions {
@@ -49,6 +62,10 @@ impl Descriptions {
         let pidfd = task::pidfd_open(pid)
             .or_else(|_| task::pidfd_open_thread(pid.leader()))
             .context(|| format!("cannot open process {pid}"))?;
+        let status = proc::Status::read(pid).context_proc()?;
+        let inside = status.ns_pids.last().copied().unwrap_or(pid.0);
+        self.processes.inside.insert(pid.0, inside);
+        self.processes.folders.extend(proc::cwd(pid));
         let mut table = Vec::new();
         for fd in proc::fds(pid).context_proc()? {
             let info = FdInfo::read(pid, fd.number).context_proc()?;
@@ -61,6 +78,7 @@ impl Descriptions {
                 info,
                 target: fd.target,
                 duplicate,
+                in_flight: None,
             };
             table.push(DescriptorV1 {
                 fd: fd.number,
@@ -74,6 +92,26 @@ impl Descriptions {
     /// Where each description was first seen, in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = &Seen> {
         self.seen.iter()
+    }
+
+    /// The description of that number.
+    pub fn get(&self, number: u32) -> Option<&Seen> {
+        self.seen.get(number.checked_sub(1)? as usize)
+    }
+
+    /// Number of a description in flight in the queue of the socket at `carrier`, of which we have a duplicate.
+    pub fn in_flight(&mut self, duplicate: OwnedFd, carrier: (Pid, i32)) -> Result<u32> {
+        let fd = duplicate.as_raw_fd();
+        let target = std::fs::read_link(format!("/proc/self/fd/{fd}"))
+            .context(|| "cannot look at a descriptor in flight".to_owned())?;
+        self.number_of(Seen {
+            pid: Pid::own(),
+            fd,
+            info: FdInfo::read(Pid::own(), fd).context_proc()?,
+            target,
+            duplicate,
+            in_flight: Some(carrier),
+        })
     }
 
     /// Number of the description, from 1; a new one if it was not seen before.
@@ -95,19 +133,20 @@ impl Descriptions {
 
     /// Collects what every description is of.
     pub fn collect(
-        &self,
+        &mut self,
         objects: &mut Objects,
         numbers: &Numbers,
         known: &[Inherited],
         external: External,
     ) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
+        let unix = socket::look(self, known, external)?;
         let mut pipes = pipe::Pipes::default();
         let mut records = Vec::new();
-        let around = socket::Around::look(&self.seen, external)?;
+        let around = socket::Around::look(&self.seen, &self.processes, unix)?;
         for (id, seen) in (1..).zip(&self.seen) {
             let kind = match launcher::slot((seen.pid, seen.fd), &seen.duplicate, seen.info.flags, known) {
                 Some(slot) => DescriptionKind::Launcher(slot),
-                None => self.kind(seen, objects, &mut pipes, &around)?,
+                None => self.kind(id, objects, &mut pipes, &around)?,
             };
             records.push(DescriptionV1 {
                 id,
@@ -138,11 +177,12 @@ impl Descriptions {
 
     fn kind(
         &self,
-        seen: &Seen,
+        id: u32,
         objects: &mut Objects,
         pipes: &mut pipe::Pipes,
         around: &socket::Around<'_>,
     ) -> Result<DescriptionKind> {
+        let seen = &self.seen[id as usize - 1];
         let target = seen.target.as_os_str().as_bytes();
         match target {
             b"anon_inode:[eventfd]" => return event::collect_eventfd(seen),
@@ -164,7 +204,7 @@ impl Descriptions {
                 Some(kind) => Ok(kind),
                 None => file::collect_device(seen),
             },
-            FileType::Socket => socket::collect(seen, around),
+            FileType::Socket => socket::collect(seen, id, around),
             FileType::BlockDevice => Err(seen.refused("a block device")),
             _ => Err(seen.refused("a file of unknown type")),
         }
@@ -217,10 +257,14 @@ impl Seen {
 
     /// The refusal of something that cannot be checkpointed.
     pub fn refused(&self, what: &str) -> Error {
+        let (pid, fd) = self.in_flight.unwrap_or((self.pid, self.fd));
         Error::Refused {
             what: format!("{what} ({})", self.target.display()),
-            pid: self.pid.0,
-            place: format!("descriptor {}", self.fd),
+            pid: pid.0,
+            place: match self.in_flight {
+                Some(_) => format!("in flight to descriptor {fd}"),
+                None => format!("descriptor {fd}"),
+            },
             remedy: "take the checkpoint while it is closed, or run the program without it".to_owned(),
         }
     }

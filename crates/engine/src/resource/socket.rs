@@ -1,101 +1,106 @@
-//! Sockets: Unix sockets whose two ends are inside the computation, with the bytes in flight, and sockets of any
-//! kind that are not connected.
+//! Sockets: Unix sockets whose two ends are inside the computation, with what is in flight between them, and internet
+//! sockets that are not connected.
 //!
-//! Not kept: datagrams that a UDP socket has not read yet (UDP may lose them), and who the kernel says made a
-//! pair (SO_PEERCRED) or sent a waiting message (SCM_CREDENTIALS): after a restart that is the restarting agent.
+//! Not kept: datagrams that a UDP socket has not read yet (UDP may lose them).
 
 mod address;
 mod connection;
+mod datagram;
 mod drain;
 mod internet;
+mod make;
 mod name;
-mod pair;
 mod queue;
+mod send;
+mod service;
+mod stream;
 mod tcp;
 mod udp;
 mod unix;
+mod workshop;
 
-use super::descriptor::Seen;
+use super::descriptor::{Processes, Seen};
 use crate::Result;
 use crate::checkpoint::External;
 use crate::error::Context;
-use crate::restart::Places;
+pub(crate) use internet::rebuild as rebuild_internet;
+pub(crate) use make::MadeSockets;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketOptionV1, SocketV1};
 use rethaw_sys::socket::{int_option, option, set_option};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+pub(crate) use unix::{UnixSockets, look};
+pub(crate) use workshop::Workshop;
 
 /// What a socket is looked at with.
 #[derive(Debug)]
 pub(crate) struct Around<'a> {
-    /// The descriptions among which its other end has to be.
-    all: &'a [Seen],
-    /// What becomes of it if that is not there.
-    external: External,
     tcp: tcp::Ends,
+    unix: UnixSockets,
+    processes: &'a Processes,
 }
 
 impl<'a> Around<'a> {
     /// Looks at all descriptions of a frozen computation.
-    pub fn look(all: &'a [Seen], external: External) -> Result<Around<'a>> {
+    pub fn look(all: &[Seen], processes: &'a Processes, unix: UnixSockets) -> Result<Around<'a>> {
         let tcp = tcp::Ends::look(all)?;
-        Ok(Around { all, external, tcp })
+        Ok(Around { tcp, unix, processes })
+    }
+
+    /// What becomes of a connection whose other end is not there.
+    fn external(&self) -> External {
+        self.unix.external()
     }
 }
 
-/// Collects a socket.
-pub(crate) fn collect(seen: &Seen, around: &Around<'_>) -> Result<DescriptionKind> {
-    let name = || format!("cannot look at {}", seen.name());
-    let ask = |option| int_option(seen.duplicate.as_fd(), libc::SOL_SOCKET, option).context(name);
-    let record = SocketV1 {
-        family: ask(libc::SO_DOMAIN)?,
-        socket_type: ask(libc::SO_TYPE)?,
-        protocol: ask(libc::SO_PROTOCOL)?,
-        listens: ask(libc::SO_ACCEPTCONN)? != 0,
-        send_buffer: buffer(ask(libc::SO_SNDBUF)?),
-        receive_buffer: buffer(ask(libc::SO_RCVBUF)?),
-        options: options(seen.duplicate.as_fd()),
-        ..SocketV1::default()
-    };
-    match record.family {
-        libc::AF_UNIX => unix::collect(seen, around.all, record),
-        libc::AF_INET | libc::AF_INET6 => internet::collect(seen, around, record),
+/// What sockets of all families have.
+struct Common {
+    socket_type: i32,
+    send_buffer: u32,
+    receive_buffer: u32,
+    options: Vec<SocketOptionV1>,
+}
+
+impl Common {
+    fn ask(seen: &Seen, option: i32) -> Result<i32> {
+        int_option(seen.duplicate.as_fd(), libc::SOL_SOCKET, option)
+            .context(|| format!("cannot look at {}", seen.name()))
+    }
+
+    fn collect(seen: &Seen) -> Result<Common> {
+        Ok(Common {
+            socket_type: Common::ask(seen, libc::SO_TYPE)?,
+            send_buffer: buffer(Common::ask(seen, libc::SO_SNDBUF)?),
+            receive_buffer: buffer(Common::ask(seen, libc::SO_RCVBUF)?),
+            options: options(seen.duplicate.as_fd()),
+        })
+    }
+}
+
+/// Collects a socket, description `id`.
+pub(crate) fn collect(seen: &Seen, id: u32, around: &Around<'_>) -> Result<DescriptionKind> {
+    let common = Common::collect(seen)?;
+    match Common::ask(seen, libc::SO_DOMAIN)? {
+        libc::AF_UNIX => unix::collect(seen, id, around, common).map(DescriptionKind::Unix),
+        family @ (libc::AF_INET | libc::AF_INET6) => {
+            let record = SocketV1 {
+                family,
+                socket_type: common.socket_type,
+                protocol: Common::ask(seen, libc::SO_PROTOCOL)?,
+                listens: Common::ask(seen, libc::SO_ACCEPTCONN)? != 0,
+                send_buffer: common.send_buffer,
+                receive_buffer: common.receive_buffer,
+                options: common.options,
+                ..SocketV1::default()
+            };
+            internet::collect(seen, around, record)
+        }
         libc::AF_NETLINK => Err(seen.refused("a netlink socket")),
         libc::AF_PACKET => Err(seen.refused("a packet socket")),
         libc::AF_VSOCK => Err(seen.refused("a vsock socket")),
         family => Err(seen.refused(&format!("a socket of address family {family}"))),
     }
-}
-
-/// Makes all sockets again, by the numbers of their descriptions. Pairs come first: to make some of them, a
-/// name is needed for a moment that a socket which listens then takes.
-pub(crate) fn rebuild(
-    descriptions: &BTreeMap<u32, DescriptionV1>,
-    places: &Places,
-) -> Result<BTreeMap<u32, OwnedFd>> {
-    let mut made = BTreeMap::new();
-    for (id, record) in descriptions {
-        if let (Some(DescriptionKind::SocketPair(end)), false) = (&record.kind, made.contains_key(id)) {
-            made.extend(pair::rebuild(*id, end, descriptions, places)?);
-        }
-    }
-    let alone = |record: &DescriptionV1| match &record.kind {
-        Some(DescriptionKind::Socket(socket)) if socket.family == libc::AF_UNIX => {
-            Some((record.id, socket.clone()))
-        }
-        _ => None,
-    };
-    made.extend(internet::rebuild(descriptions)?);
-    let alone: Vec<(u32, SocketV1)> = descriptions.values().filter_map(alone).collect();
-    for (id, socket) in &alone {
-        made.insert(*id, unix::rebuild(socket, places)?);
-    }
-    for (id, socket) in &alone {
-        unix::connect(&made[id], socket, places)?;
-    }
-    Ok(made)
 }
 
 /// What is done to the TCP sockets of a computation right before it is ended: the kernel remembers closed connections
@@ -166,6 +171,7 @@ const KEPT: [(i32, &[i32]); 6] = [
             libc::SO_PASSCRED,
             libc::SO_PASSSEC,
             SO_PASSPIDFD,
+            SO_PASSRIGHTS,
             libc::SO_PEEK_OFF,
             libc::SO_DONTROUTE,
             libc::SO_MARK,
@@ -282,6 +288,8 @@ const KEPT: [(i32, &[i32]); 6] = [
 ];
 /// Linux 6.5.
 const SO_PASSPIDFD: i32 = 76;
+/// Linux 6.16.
+const SO_PASSRIGHTS: i32 = 83;
 // What the library does not have (asm-generic/socket.h, linux/tcp.h, linux/in.h, linux/in6.h).
 const SO_TIMESTAMP_NEW: i32 = 63;
 const SO_TIMESTAMPNS_NEW: i32 = 64;

@@ -3,6 +3,7 @@
 
 use super::descriptor::reads;
 use super::object::RebuiltObjects;
+use super::socket::{MadeSockets, Workshop};
 use super::terminal::Terminals;
 use super::{epoll, event, file, lock, owner, pipe, socket};
 use crate::Result;
@@ -28,25 +29,57 @@ pub(crate) struct Table<'a> {
     /// By the numbers of their descriptions.
     sockets: BTreeMap<u32, OwnedFd>,
     terminals: Terminals,
+    /// No descriptor table was rebuilt yet.
+    first: bool,
 }
 
 impl<'a> Table<'a> {
-    /// Makes the pipes and sockets with their contents; descriptions are made when the first process needs them.
-    pub fn new(plan: &'a Plan, init: &Init, terminals: Terminals) -> Result<Table<'a>> {
+    /// Makes the pipes and sockets with their contents; other descriptions are made when the first process, or a
+    /// message in flight, needs them.
+    pub fn new(
+        plan: &'a Plan,
+        init: &Init,
+        terminals: Terminals,
+        mut workshop: Workshop<'_>,
+        objects: &RebuiltObjects,
+        warnings: &mut Vec<String>,
+    ) -> Result<Table<'a>> {
         let pipes = plan
             .pipes
             .iter()
             .map(|(number, record)| Ok((*number, pipe::rebuild(record, fifo(plan, *number).as_deref())?)));
         let pipes = pipes.collect::<Result<_>>()?;
-        let sockets = socket::rebuild(&plan.descriptions, &plan.places)?;
-        Ok(Table {
+        let unix = MadeSockets::make(&plan.descriptions, &plan.places, &mut workshop)?;
+        let mut sockets = socket::rebuild_internet(&plan.descriptions)?;
+        sockets.extend(unix.duplicates()?);
+        let mut table = Table {
             plan,
             passage: Passage::new(init)?,
             made: BTreeMap::new(),
             pipes,
             sockets,
             terminals,
-        })
+            first: true,
+        };
+        unix.fill(&mut workshop, |ids| table.in_flight(ids, objects, warnings))?;
+        unix.finish(&mut workshop, warnings)?;
+        workshop.close()?;
+        Ok(table)
+    }
+
+    /// Duplicates of descriptions that are in flight.
+    fn in_flight(
+        &mut self,
+        ids: &[u32],
+        objects: &RebuiltObjects,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<OwnedFd>> {
+        let duplicate = |id: &u32| {
+            let description = self.description(*id, objects, warnings)?;
+            let duplicate = description.try_clone();
+            duplicate.context(|| "cannot duplicate a descriptor".to_owned())
+        };
+        ids.iter().map(duplicate).collect()
     }
 
     /// Rebuilds one table.
@@ -75,6 +108,9 @@ impl<'a> Table<'a> {
                 )
             })?;
         }
+        if std::mem::take(&mut self.first) {
+            self.watch_in_flight(stub, &passage, &descriptors, objects, warnings)?;
+        }
         let close = [passage.inside() as u64, 0, 0, 0, 0, 0];
         stub.remote()?
             .must(libc::SYS_close, close)
@@ -90,7 +126,12 @@ impl<'a> Table<'a> {
             let hard = limits.by_resource[RLIMIT_NOFILE as usize].hard;
             let _ = task::set_limit(stub.pid, RLIMIT_NOFILE, hard, hard);
         }
-        let above = descriptors.iter().map(|d| d.fd + 1).max().unwrap_or(0).max(3) as u64;
+        let registered = self.plan.epolls_in_flight().flat_map(|(_, epoll)| &epoll.watches);
+        let numbers = descriptors
+            .iter()
+            .map(|d| d.fd)
+            .chain(registered.map(|watch| watch.fd));
+        let above = numbers.map(|fd| fd.saturating_add(1)).max().unwrap_or(0).max(3) as u64;
         let mut remote = stub.remote()?;
         let inside = self.passage.inside() as u64;
         let moved = remote
@@ -106,6 +147,46 @@ impl<'a> Table<'a> {
             .must(libc::SYS_close_range, [moved + 1, u32::MAX.into(), 0, 0, 0, 0])
             .context(name)?;
         self.passage.at(moved as i32)
+    }
+
+    /// Epoll instances that no process has, because they are in flight: their registrations are made in any process,
+    /// whose table is as before then.
+    fn watch_in_flight(
+        &mut self,
+        stub: &mut Stub,
+        passage: &Passage,
+        table: &[DescriptorV1],
+        objects: &RebuiltObjects,
+        warnings: &mut Vec<String>,
+    ) -> Result<()> {
+        let plan = self.plan;
+        for (id, watched) in plan.epolls_in_flight() {
+            let mut table = table.to_vec();
+            let mut passed = Vec::new();
+            for description in [id]
+                .into_iter()
+                .chain(watched.watches.iter().map(|watch| watch.description))
+            {
+                let fd = self.description(description, objects, warnings)?;
+                let arrived = passage.pass(stub, fd.as_fd())?;
+                passed.push(arrived);
+                table.push(DescriptorV1 {
+                    fd: arrived as i32,
+                    close_on_exec: true,
+                    description,
+                });
+            }
+            let mut remote = stub.remote()?;
+            if let Some(epoll) = table.iter().find(|d| d.description == id) {
+                epoll::rebuild(&mut remote, epoll, watched, &table)?;
+            }
+            for fd in passed {
+                remote
+                    .must(libc::SYS_close, [fd, 0, 0, 0, 0, 0])
+                    .context(|| "cannot close a descriptor".to_owned())?;
+            }
+        }
+        Ok(())
     }
 
     fn description(
@@ -161,9 +242,7 @@ impl<'a> Table<'a> {
             DescriptionKind::TimerFd(timer) => event::rebuild_timerfd(timer)?,
             DescriptionKind::SignalFd(mask) => event::rebuild_signalfd(*mask)?,
             DescriptionKind::Epoll(_) => epoll::make()?,
-            DescriptionKind::SocketPair(_)
-            | DescriptionKind::Socket(_)
-            | DescriptionKind::TcpConnection(_) => self
+            DescriptionKind::Unix(_) | DescriptionKind::Socket(_) | DescriptionKind::TcpConnection(_) => self
                 .sockets
                 .remove(&record.id)
                 .ok_or_else(|| damaged("a socket that is missing"))?,

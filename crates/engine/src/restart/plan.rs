@@ -6,7 +6,9 @@ use crate::init::FOOTHOLD_SIZE;
 use crate::lineage::{self, Kin, Step};
 use crate::resource::{terminal, vdso};
 use crate::{Error, Result};
-use rethaw_image::record::{ComputationV1, DescriptionV1, PipeV1, ProcessV1, SharedObjectV1, TerminalV1};
+use rethaw_image::record::{
+    ComputationV1, DescriptionKind, DescriptionV1, EpollV1, PipeV1, ProcessV1, SharedObjectV1, TerminalV1,
+};
 use rethaw_image::{ImageReader, SectionKind};
 use rethaw_sys::namespace::{self, ClockOffsets};
 use rethaw_sys::proc::Pid;
@@ -66,6 +68,20 @@ impl Plan {
             places: Places(options.map.clone()),
             foothold,
         })
+    }
+
+    /// Epoll instances that are in flight and in no process, with the numbers of their descriptions.
+    pub fn epolls_in_flight(&self) -> impl Iterator<Item = (u32, &EpollV1)> {
+        let open = |id: u32| {
+            let mut tables = self.processes.iter().flat_map(|process| &process.descriptors);
+            tables.any(|descriptor| descriptor.description == id)
+        };
+        self.descriptions
+            .values()
+            .filter_map(move |record| match &record.kind {
+                Some(DescriptionKind::Epoll(epoll)) if !open(record.id) => Some((record.id, epoll)),
+                _ => None,
+            })
     }
 
     /// Offsets with which the clocks go on from what the program saw last, relative to the initial time

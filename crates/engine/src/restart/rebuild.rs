@@ -9,6 +9,7 @@ use crate::checkpoint::collect_end;
 use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::resource::object::RebuiltObjects;
+use crate::resource::socket::Workshop;
 use crate::resource::table::Table;
 use crate::resource::terminal::Terminals;
 use crate::resource::terminal::outside::{self, Redraw};
@@ -68,9 +69,10 @@ impl Rebuilt {
             };
             rebuild_memory(stub, record, reader, &sources, progress, warnings)
         })?;
-        rebuilt.parents.push(parent);
         terminals.open_controlling(plan, &mut rebuilt.stubs)?;
-        let mut table = Table::new(plan, init, terminals)?;
+        let workshop = Workshop::new(plan, init, &mut parent, &mut rebuilt.stubs)?;
+        let mut table = Table::new(plan, init, terminals, workshop, &objects, warnings)?;
+        rebuilt.parents.push(parent);
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             table.rebuild(stub, record, &objects, warnings)?;
         }

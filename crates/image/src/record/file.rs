@@ -1,4 +1,4 @@
-use super::{DatagramV1, FileIdentityV1, MembershipV1, TcpConnectionV1};
+use super::{DatagramV1, FileIdentityV1, MembershipV1, TcpConnectionV1, UnixSocketV1};
 
 /// A slot of a descriptor table.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -37,7 +37,7 @@ pub struct DescriptionV1 {
     /// What it is.
     #[prost(
         oneof = "DescriptionKind",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 30, 55, 56, 57"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21, 22, 30, 35, 55, 56, 57"
     )]
     pub kind: Option<DescriptionKind>,
     /// Locks held through it.
@@ -121,15 +121,15 @@ pub enum DescriptionKind {
     /// The controlling terminal by /dev/tty or a terminal that is the launcher's.
     #[prost(bytes, tag = "19")]
     Terminal(Vec<u8>),
-    /// One end of a Unix socket pair whose ends are both inside.
-    #[prost(message, tag = "20")]
-    SocketPair(SocketPairV1),
     /// A process descriptor for a process of this image.
     #[prost(int32, tag = "21")]
     PidFd(i32),
-    /// A socket that is not connected, or a datagram socket that is connected by an address.
+    /// An internet socket.
     #[prost(message, tag = "22")]
     Socket(SocketV1),
+    /// A Unix socket.
+    #[prost(message, tag = "35")]
+    Unix(UnixSocketV1),
     /// A TCP socket that is or was connected.
     #[prost(message, tag = "30")]
     TcpConnection(TcpConnectionV1),
@@ -256,38 +256,6 @@ pub struct ObjectFileV1 {
     pub offset: i64,
 }
 
-/// One end of a Unix socket pair.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct SocketPairV1 {
-    /// Description number of the other end; 0 when it is closed.
-    #[prost(uint32, tag = "1")]
-    pub peer: u32,
-    /// SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET.
-    #[prost(int32, tag = "2")]
-    pub socket_type: i32,
-    /// Bytes waiting to be read from this end, one entry per message.
-    #[prost(bytes = "vec", repeated, tag = "3")]
-    pub queue: Vec<Vec<u8>>,
-    /// shutdown(2) state: bit 0 receive, bit 1 send.
-    #[prost(uint32, tag = "4")]
-    pub shutdown: u32,
-    /// SO_SNDBUF as set (half of what getsockopt shows).
-    #[prost(uint32, tag = "5")]
-    pub send_buffer: u32,
-    /// SO_RCVBUF as set.
-    #[prost(uint32, tag = "6")]
-    pub receive_buffer: u32,
-    /// Further options.
-    #[prost(message, repeated, tag = "7")]
-    pub options: Vec<SocketOptionV1>,
-    /// The other end was closed before it had read everything: the next read fails with ECONNRESET.
-    #[prost(bool, tag = "8")]
-    pub reset: bool,
-    /// Where this end is bound to.
-    #[prost(message, optional, tag = "9")]
-    pub bound: Option<UnixNameV1>,
-}
-
 /// An option of a socket (setsockopt(2)).
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct SocketOptionV1 {
@@ -302,21 +270,10 @@ pub struct SocketOptionV1 {
     pub value: Vec<u8>,
 }
 
-/// What a Unix socket is bound to.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct UnixNameV1 {
-    /// A path, or an abstract name with its leading zero byte.
-    #[prost(bytes = "vec", tag = "1")]
-    pub name: Vec<u8>,
-    /// Permissions of the file at that path; 0 when it is gone or another one.
-    #[prost(uint32, tag = "2")]
-    pub mode: u32,
-}
-
-/// A socket on its own.
+/// An internet socket.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct SocketV1 {
-    /// AF_UNIX, AF_INET, AF_INET6.
+    /// AF_INET, AF_INET6.
     #[prost(int32, tag = "1")]
     pub family: i32,
     /// SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET.
@@ -325,9 +282,6 @@ pub struct SocketV1 {
     /// IPPROTO_TCP, IPPROTO_UDP, 0.
     #[prost(int32, tag = "3")]
     pub protocol: i32,
-    /// What a Unix socket is bound to.
-    #[prost(message, optional, tag = "4")]
-    pub bound: Option<UnixNameV1>,
     /// Address and port that an internet socket is bound to, as text; empty when it is not.
     #[prost(string, tag = "5")]
     pub address: String,
@@ -337,9 +291,6 @@ pub struct SocketV1 {
     /// Backlog of a socket that listens.
     #[prost(uint32, tag = "7")]
     pub backlog: u32,
-    /// Name of the Unix datagram socket that it sends to; empty when it is not connected.
-    #[prost(bytes = "vec", tag = "8")]
-    pub peer: Vec<u8>,
     /// Address and port that a UDP socket sends to, as text; empty when it is not connected.
     #[prost(string, tag = "9")]
     pub peer_address: String,

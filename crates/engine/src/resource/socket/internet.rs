@@ -73,7 +73,7 @@ pub(super) fn queue_of(seen: &Seen) -> Result<Queue> {
 
 /// Makes all internet sockets again. Connections come first, because their addresses must not be taken yet by sockets
 /// that listen; and those that wait to be accepted after these.
-pub(super) fn rebuild(descriptions: &BTreeMap<u32, DescriptionV1>) -> Result<BTreeMap<u32, OwnedFd>> {
+pub(crate) fn rebuild(descriptions: &BTreeMap<u32, DescriptionV1>) -> Result<BTreeMap<u32, OwnedFd>> {
     let connections = Connections::of(descriptions)?;
     let mut made = connections.rebuild()?;
     let alone: Vec<(u32, &SocketV1)> = descriptions

@@ -1,16 +1,27 @@
-//! Messages that wait in a Unix socket.
+//! What waits in a Unix socket, looked at without taking it.
 
 use super::super::descriptor::Seen;
-use super::SO_PASSPIDFD;
+use super::{SO_PASSPIDFD, signs};
 use crate::Result;
 use crate::error::Context;
-use rethaw_sys::socket::{int_option, option, set_option};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, recvmsg, send,
-};
-use std::io::{self, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd};
+use rethaw_sys::socket::{Credentials, Received, UNKNOWN_ID, at_mark, last_part, option, peek, set_option};
+use rustix::event::PollFlags;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A message in flight; of a stream, a run of bytes.
+#[derive(Debug, Default)]
+pub(super) struct Peeked {
+    pub bytes: Vec<u8>,
+    /// Duplicates of the descriptors in flight with it.
+    pub descriptors: Vec<OwnedFd>,
+    /// Who sent it, if the kernel has noted that.
+    pub credentials: Option<Credentials>,
+    /// Where the sender is bound.
+    pub sender: Vec<u8>,
+    /// It is the urgent byte.
+    pub urgent: bool,
+}
 
 /// Options that are other while we look at a queue; dropping it puts them back.
 struct Looking<'a> {
@@ -20,17 +31,20 @@ struct Looking<'a> {
 
 impl Looking<'_> {
     /// SO_PEEK_OFF: every look starts behind the one before it. SO_PASSCRED: with every message, even an empty
-    /// one, comes a control message, and with the end of the file none.
-    fn begin(socket: BorrowedFd<'_>) -> io::Result<Looking<'_>> {
+    /// one, comes a control message, and with the end of the file none. SO_OOBINLINE: the urgent byte is looked
+    /// at in its place.
+    fn begin(socket: BorrowedFd<'_>, urgent: bool) -> io::Result<Looking<'_>> {
         let mut looking = Looking {
             socket,
             before: Vec::new(),
         };
-        for (name, value) in [
+        let inline = urgent.then_some((libc::SO_OOBINLINE, 1));
+        let others = [
             (libc::SO_PEEK_OFF, 0_i32),
             (libc::SO_PASSCRED, 1),
             (SO_PASSPIDFD, 0),
-        ] {
+        ];
+        for (name, value) in others.into_iter().chain(inline) {
             let Ok(before) = option(socket, libc::SOL_SOCKET, name) else {
                 continue;
             };
@@ -38,6 +52,27 @@ impl Looking<'_> {
             looking.before.push((name, before));
         }
         Ok(looking)
+    }
+
+    /// The next look starts there.
+    fn start_at(&self, byte: usize) -> io::Result<()> {
+        let offset = i32::try_from(byte).map_err(io::Error::other)?;
+        set_option(
+            self.socket,
+            libc::SOL_SOCKET,
+            libc::SO_PEEK_OFF,
+            &offset.to_ne_bytes(),
+        )
+    }
+
+    fn look(&self, buffer: &mut [u8], flags: i32) -> io::Result<Received> {
+        let seen = peek(self.socket, buffer, flags)?;
+        match seen.cut {
+            true => Err(io::Error::other(
+                "not all descriptors in flight could be looked at",
+            )),
+            false => Ok(seen),
+        }
     }
 }
 
@@ -50,135 +85,137 @@ impl Drop for Looking<'_> {
     }
 }
 
-/// One look at the queue.
-struct Look {
-    /// Bytes seen; with an empty buffer and MSG_TRUNC the length of the message.
-    bytes: usize,
-    /// There was a message, not the end of the file.
-    message: bool,
-    /// Descriptors came with it (closed again).
-    descriptors: bool,
+/// The other end has closed it before it had read everything, or an equal error waits.
+pub(super) fn is_reset(seen: &Seen) -> bool {
+    signs(seen).contains(PollFlags::ERR)
 }
 
-fn look(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> io::Result<Look> {
-    const MAX_DESCRIPTORS: usize = 253; // SCM_MAX_FD
-    let mut space =
-        [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1), ScmRights(MAX_DESCRIPTORS))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = flags | RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let received = recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags)?;
-    let cut = received.flags.contains(ReturnFlags::CTRUNC);
-    let mut look = Look {
-        bytes: received.bytes,
-        message: false,
-        descriptors: cut,
-    };
-    for message in control.drain() {
-        look.message = true;
-        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-            look.descriptors = true;
-            drop(descriptors);
-        }
-    }
-    Ok(look)
-}
-
-/// Copies a queue without consuming it: one entry per message, for a stream one per run of bytes.
-pub(super) fn copy(seen: &Seen, stream: bool) -> Result<Vec<Vec<u8>>> {
+/// Copies a queue without consuming it. An option is changed only where something waits.
+pub(super) fn copy(seen: &Seen, socket_type: i32) -> Result<Vec<Peeked>> {
     let name = || format!("cannot read {}", seen.name());
     let socket = seen.duplicate.as_fd();
-    let looking = Looking::begin(socket).context(name)?;
-    let outcome = if stream {
-        copy_stream(socket)
-    } else {
-        copy_messages(socket)
+    let stream = socket_type == libc::SOCK_STREAM;
+    let signs = signs(seen);
+    let waits = rustix::io::ioctl_fionread(socket).is_ok_and(|bytes| bytes > 0);
+    // Looking at messages would consume the error; a stream shows its bytes first.
+    if signs.contains(PollFlags::ERR) && !stream {
+        return match waits {
+            true => Err(seen.refused("a socket with an error that the program has not read yet")),
+            false => Ok(Vec::new()),
+        };
+    }
+    if stream && !waits || !signs.intersects(PollFlags::IN | PollFlags::PRI) {
+        return Ok(Vec::new());
+    }
+    let urgent = signs.contains(PollFlags::PRI);
+    let looking = Looking::begin(socket, urgent).context(name)?;
+    let copied = match stream {
+        true => copy_stream(&looking, urgent),
+        false => copy_messages(&looking),
     };
     drop(looking);
-    outcome
-        .context(name)?
-        .ok_or_else(|| seen.refused("a socket in which a descriptor is in flight (SCM_RIGHTS)"))
+    copied.context(name)
 }
 
-/// None: descriptors are in flight.
-type Copied = io::Result<Option<Vec<Vec<u8>>>>;
+/// The kernel shows an unknown user, and no process, where it has noted nothing.
+fn noted(credentials: Option<Credentials>) -> Option<Credentials> {
+    credentials.filter(|by| (by.pid, by.uid) != (0, UNKNOWN_ID))
+}
 
 /// Stops exactly at the end: to look further would consume an error that waits there.
-fn copy_stream(socket: BorrowedFd<'_>) -> Copied {
-    let mut runs = Vec::new();
-    let mut left = rustix::io::ioctl_fionread(socket)? as usize;
-    while left > 0 {
-        let mut run = vec![0; left];
-        let seen = look(socket, &mut run, RecvFlags::empty())?;
-        if seen.descriptors {
-            return Ok(None);
-        }
+fn copy_stream(looking: &Looking<'_>, urgent: bool) -> io::Result<Vec<Peeked>> {
+    let mut runs: Vec<Peeked> = Vec::new();
+    let all = rustix::io::ioctl_fionread(looking.socket)? as usize;
+    let mut mark = (urgent && at_mark(looking.socket)?).then_some(0);
+    let mut done = 0;
+    while done < all {
+        let mut bytes = vec![0; all - done];
+        let seen = looking.look(&mut bytes, 0)?;
         if seen.bytes == 0 {
-            return Err(io::Error::other(format!("{left} bytes are missing")));
+            return Err(io::Error::other(format!("{} bytes are missing", all - done)));
         }
-        run.truncate(seen.bytes);
-        left -= seen.bytes;
-        runs.push(run);
+        bytes.truncate(seen.bytes);
+        let credentials = noted(seen.credentials);
+        // A run ends where the sender changes, after descriptors, and before the urgent byte.
+        let before = runs.last();
+        let reason = before.is_none_or(|run| !run.descriptors.is_empty() || run.credentials != credentials);
+        if urgent && mark.is_none() && !reason {
+            mark = Some(done);
+        }
+        let tail = match seen.descriptors.is_empty() {
+            true => None,
+            false => Some(bytes.split_off(first_with_descriptors(looking, done, seen.bytes)?)),
+        };
+        done += seen.bytes;
+        let run = |bytes, descriptors| Peeked {
+            bytes,
+            descriptors,
+            credentials,
+            ..Peeked::default()
+        };
+        runs.extend((!bytes.is_empty()).then(|| run(bytes, Vec::new())));
+        runs.extend(tail.map(|tail| run(tail, seen.descriptors)));
     }
-    Ok(Some(runs))
+    match (urgent, mark) {
+        (true, Some(mark)) => Ok(split_urgent(runs, mark)),
+        (true, None) => Err(io::Error::other("the place of an urgent byte cannot be found")),
+        _ => Ok(runs),
+    }
 }
 
-fn copy_messages(socket: BorrowedFd<'_>) -> Copied {
+/// Descriptors come with the last part of a run, of which they are: where that begins.
+fn first_with_descriptors(looking: &Looking<'_>, start: usize, len: usize) -> io::Result<usize> {
+    looking.start_at(start)?;
+    let first = last_part(looking.socket, len)?;
+    looking.start_at(start + len)?;
+    Ok(first)
+}
+
+/// Makes the byte at `mark` a message of its own.
+fn split_urgent(runs: Vec<Peeked>, mark: usize) -> Vec<Peeked> {
+    let mut split = Vec::new();
+    let mut at = 0;
+    for mut run in runs {
+        let len = run.bytes.len();
+        if at == mark {
+            let rest = run.bytes.split_off(1);
+            let credentials = run.credentials;
+            split.push(Peeked { urgent: true, ..run });
+            split.extend((!rest.is_empty()).then(|| Peeked {
+                bytes: rest,
+                credentials,
+                ..Peeked::default()
+            }));
+        } else {
+            split.push(run);
+        }
+        at += len;
+    }
+    split
+}
+
+fn copy_messages(looking: &Looking<'_>) -> io::Result<Vec<Peeked>> {
     let mut messages = Vec::new();
     loop {
-        let length = match look(socket, &mut [], RecvFlags::TRUNC) {
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Some(messages)),
+        let seen = match looking.look(&mut [], libc::MSG_TRUNC) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(messages),
+            Err(e) if e.raw_os_error() == Some(libc::ENOTCONN) => return Ok(messages),
             outcome => outcome?,
         };
-        if length.descriptors {
-            return Ok(None);
+        if !seen.control {
+            return Ok(messages);
         }
-        if !length.message {
-            return Ok(Some(messages));
-        }
-        let mut message = vec![0; length.bytes];
+        let mut bytes = vec![0; seen.bytes];
         // The kernel does not show an empty message a second time.
-        if !message.is_empty() && look(socket, &mut message, RecvFlags::empty())?.bytes < message.len() {
+        if !bytes.is_empty() && looking.look(&mut bytes, 0)?.bytes < bytes.len() {
             return Err(io::Error::other("a message changed"));
         }
-        messages.push(message);
-    }
-}
-
-/// Sends messages into the queue of the other end of `from`.
-pub(super) fn refill(from: BorrowedFd<'_>, messages: &[Vec<u8>], stream: bool) -> io::Result<()> {
-    for message in messages {
-        let mut rest = &message[..];
-        loop {
-            let sent = send_some(from, rest)?;
-            rest = &rest[sent..];
-            if rest.is_empty() || !stream {
-                break;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What the program had sent piece by piece may need more room in one piece.
-fn send_some(from: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    const AS_LARGE_AS_ALLOWED: i32 = 1 << 30; // the kernel cuts it to net.core.wmem_max
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    match send(from, bytes, flags) {
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::MSGSIZE) => {
-            let before = int_option(from, libc::SOL_SOCKET, libc::SO_SNDBUF)?;
-            set_option(
-                from,
-                libc::SOL_SOCKET,
-                libc::SO_SNDBUF,
-                &AS_LARGE_AS_ALLOWED.to_ne_bytes(),
-            )?;
-            if int_option(from, libc::SOL_SOCKET, libc::SO_SNDBUF)? <= before {
-                return Err(io::Error::other(
-                    "more is in flight than net.core.wmem_max allows to send",
-                ));
-            }
-            send(from, bytes, flags).map_err(io::Error::from)
-        }
-        outcome => outcome.map_err(io::Error::from),
+        messages.push(Peeked {
+            bytes,
+            descriptors: seen.descriptors,
+            credentials: noted(seen.credentials),
+            sender: seen.sender,
+            urgent: false,
+        });
     }
 }

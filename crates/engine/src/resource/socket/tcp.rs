@@ -268,7 +268,7 @@ fn collect_connected(
         Other::Ending => return Err(try_again(seen, MORE_THAN_FITS)),
         Other::Outside => {
             is_inside = false;
-            match around.external {
+            match around.external() {
                 External::Refuse => return Err(outside(seen, peer)),
                 External::Close => {}
                 External::Reset => connection.reset = true,
@@ -319,7 +319,7 @@ fn closed_clients(seen: &Seen, around: &Around<'_>, listener: u32) -> Result<Vec
             .context(|| "cannot ask the kernel for a TCP connection (sock_diag)".to_owned())?;
         let outside = client.map_or(!address::is_here(peer.ip()), |client| client.inode != 0);
         if outside {
-            match around.external {
+            match around.external() {
                 External::Refuse => return Err(outside_waits(seen, peer)),
                 External::Close | External::Reset => continue,
             }
