@@ -55,6 +55,7 @@ programs! {
     clock_vdso
     epoll
     epoll_closed_number
+    epoll_processes
     eventfd
     file_appended
     file_devices
@@ -72,6 +73,8 @@ programs! {
     heap
     huge_pages_reserved
     huge_pages_transparent
+    inotify
+    inotify_unread
     madvise_dontneed
     madvise_flags
     memory_anonymous
@@ -84,6 +87,7 @@ programs! {
     memory_many_mappings
     memory_protection_keys
     memory_sparse
+    pidfd
     pipe_in_flight
     process_controls
     process_controls_default
@@ -117,6 +121,9 @@ programs! {
     stack_coroutines
     stack_growing
     stdio
+    sysv_messages
+    sysv_semaphores
+    sysv_shared_memory
     thread_join
     thread_local_storage
     thread_robust_mutex
@@ -133,6 +140,7 @@ programs! {
     wait_futex_timeout
     wait_lock
     wait_poll_timeout
+    wait_semaphore
 }
 
 /// What cannot be checkpointed yet is refused with a clear message, and the program runs on.

@@ -6,12 +6,14 @@
 
 mod computation;
 mod file;
+mod ipc;
 mod manifest;
 mod memory;
 mod process;
 
 pub use computation::*;
 pub use file::*;
+pub use ipc::*;
 pub use manifest::*;
 pub use memory::*;
 pub use process::*;

@@ -187,7 +187,7 @@ fn kind_of_memory(mapping: &MappingV1) -> BTreeMap<&'static str, u64> {
         (Ok(Backing::Anonymous), _) => "anonymous",
         (Ok(Backing::File), _) if mapping.shared => "shared file",
         (Ok(Backing::File | Backing::SavedFile), _) => "private file",
-        (Ok(Backing::Object), _) => "shared memory",
+        (Ok(Backing::Object | Backing::Segment), _) => "shared memory",
         (Ok(Backing::Vdso | Backing::Vvar), _) => "vdso",
         (Ok(Backing::Unknown) | Err(_), _) => "unknown",
     };
@@ -230,6 +230,8 @@ fn look_at_description(description: &DescriptionV1, processes: &[ProcessV1]) -> 
         Some(DescriptionKind::Terminal(path)) => ("terminal", lossy(path)),
         Some(DescriptionKind::SocketPair(pair)) => ("socket pair", format!("peer {}", pair.peer)),
         Some(DescriptionKind::Socket(socket)) => ("socket", socket_name(socket)),
+        Some(DescriptionKind::EndedProcess(_)) => ("pidfd", "of an ended process".to_string()),
+        Some(DescriptionKind::Inotify(inotify)) => ("inotify", format!("{} watched", inotify.watches.len())),
         Some(DescriptionKind::PidFd(pid)) => ("pidfd", format!("process {pid}")),
         #[allow(unreachable_patterns)]
         Some(_) => ("other", String::new()),

@@ -7,6 +7,7 @@ use crate::error::{Context, Error};
 use crate::resource::descriptor::Descriptions;
 use crate::resource::memory::PageRange;
 use crate::resource::object::{Object, Objects};
+use crate::resource::sysv::SystemV;
 use crate::resource::thread::{ContextProc, GoingOn};
 use crate::resource::{memory, process, sharing, thread};
 use crate::tree::{Ended, Tree};
@@ -30,6 +31,7 @@ pub(crate) struct Collected {
     pub descriptions: Vec<DescriptionV1>,
     pub pipes: Vec<PipeV1>,
     pub objects: Vec<Object>,
+    pub sysv: SystemV,
     /// Pages by the process that has them.
     pub pages: Vec<(Pid, Vec<PageRange>)>,
     /// Copy-on-write children by the process that they are of; empty when none were made.
@@ -61,8 +63,9 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     sharing::refuse_unusual(&members)?;
     // What is most often refused comes before anything is done inside the processes.
     let (records, pipes) = descriptions.collect(&mut objects, &options.launcher)?;
+    let mut sysv = SystemV::look(&frozen.processes, &processes)?;
     for (stream, (frozen, record)) in (0..).zip(frozen.processes.iter_mut().zip(&mut processes)) {
-        let (ranges, made) = collect_process(frozen, stream, record, &mut objects, copy)?;
+        let (ranges, made) = collect_process(frozen, stream, record, &mut objects, &mut sysv, copy)?;
         copies.extend(made.map(|made| (frozen.pid, made)));
         pages.push((frozen.pid, ranges));
     }
@@ -77,6 +80,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         descriptions: records,
         pipes,
         objects: objects.into_vec(),
+        sysv,
         pages,
         copies,
     })
@@ -88,6 +92,7 @@ fn collect_process(
     stream: u32,
     record: &mut ProcessV1,
     objects: &mut Objects,
+    sysv: &mut SystemV,
     copy: bool,
 ) -> Result<(Vec<PageRange>, Option<Copy>)> {
     let pid = frozen.pid;
@@ -107,7 +112,15 @@ fn collect_process(
             .pending(true)
             .context(|| format!("cannot read signals of process {pid}"))?;
     }
-    let collected = collect_threads(frozen, &going_on, &foothold, record, &mut address_space, copy);
+    let collected = collect_threads(
+        frozen,
+        &going_on,
+        &foothold,
+        record,
+        &mut address_space,
+        sysv,
+        copy,
+    );
     // Whatever came of it: the program gets back what was borrowed.
     let back = foothold
         .give_back()
@@ -125,6 +138,7 @@ fn collect_threads(
     foothold: &Foothold,
     record: &mut ProcessV1,
     address_space: &mut MemoryV1,
+    sysv: &mut SystemV,
     copy: bool,
 ) -> Result<Option<Copy>> {
     let pid = frozen.pid;
@@ -135,6 +149,7 @@ fn collect_threads(
                 process::collect_inside(pid, record, remote)?;
                 ask_break(address_space, remote)?;
                 memory::collect_lock_future(pid, address_space, remote)?;
+                sysv.collect(pid, record, &address_space.mappings, remote, foothold)?;
                 if copy && !record.child_subreaper {
                     made = Some(snapshot::copy_process(pid, remote, foothold)?);
                 }

@@ -70,11 +70,14 @@ impl<'a> PageCopier<'a> {
     pub fn object(&mut self, object: &Object) -> Result<()> {
         match &object.file {
             Some(file) => self.file(object.record.stream, file, object.record.size),
-            None => object
-                .mapped
-                .iter()
-                .try_for_each(|(pid, range)| self.process(*pid, std::slice::from_ref(range), |_| true)),
+            None => self.mapped(&object.mapped),
         }
+    }
+
+    /// Copies what is mapped in several processes.
+    pub fn mapped(&mut self, mapped: &[(Pid, PageRange)]) -> Result<()> {
+        let mut all = mapped.iter();
+        all.try_for_each(|(pid, range)| self.process(*pid, std::slice::from_ref(range), |_| true))
     }
 
     fn file(&mut self, stream: u32, file: &std::fs::File, size: u64) -> Result<()> {
@@ -158,7 +161,7 @@ pub(crate) fn records(writer: &mut ImageWriter, collected: &Collected) -> Result
     for pipe in &collected.pipes {
         writer.record(SectionKind::Pipe, pipe)?;
     }
-    Ok(())
+    collected.sysv.write(writer)
 }
 
 /// Makes files durable that the program was writing: after the loss of the node they must be at least as

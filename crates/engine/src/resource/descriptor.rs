@@ -3,7 +3,7 @@
 
 use super::object::Objects;
 use super::thread::ContextProc;
-use super::{epoll, event, file, pipe, socket};
+use super::{epoll, event, file, inotify, pidfd, pipe, socket};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::launcher::{self, Inherited};
@@ -11,7 +11,7 @@ use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, ObjectF
 use rethaw_sys::proc::{self, FdInfo, Pid};
 use rethaw_sys::task;
 use rustix::fs::{FileType, fstat};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -35,12 +35,19 @@ pub(crate) struct Descriptions {
     seen: Vec<Seen>,
     /// Index into `seen` by (device, inode), to ask kcmp only where two can be the same.
     by_inode: BTreeMap<(u64, u64), Vec<usize>>,
+    /// Whose tables they are.
+    members: BTreeSet<Pid>,
+    /// Where those have their current folders.
+    folders: BTreeSet<PathBuf>,
+    watched: inotify::Found,
 }
 
 impl Descriptions {
     /// Collects the descriptor table of a frozen process.
     pub fn add_process(&mut self, pid: Pid) -> Result<Vec<DescriptorV1>> {
         let pidfd = task::pidfd_open(pid).context(|| format!("cannot open process {pid}"))?;
+        self.members.insert(pid);
+        self.folders.extend(proc::cwd(pid));
         let mut table = Vec::new();
         for fd in proc::fds(pid).context_proc()? {
             let info = FdInfo::read(pid, fd.number).context_proc()?;
@@ -87,10 +94,11 @@ impl Descriptions {
 
     /// Collects what every description is of.
     pub fn collect(
-        &self,
+        &mut self,
         objects: &mut Objects,
         known: &[Inherited],
     ) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
+        self.watched = inotify::Found::search(&self.seen, &self.folders);
         let mut pipes = pipe::Pipes::default();
         let mut records = Vec::new();
         for (id, seen) in (1..).zip(&self.seen) {
@@ -119,7 +127,15 @@ impl Descriptions {
             b"anon_inode:[timerfd]" => return event::collect_timerfd(seen),
             b"anon_inode:[signalfd]" => return event::collect_signalfd(seen),
             b"anon_inode:[eventpoll]" => return epoll::collect(seen, &self.seen),
-            b"anon_inode:[pidfd]" => return Err(seen.refused("a process descriptor (pidfd)")),
+            b"anon_inode:[pidfd]" => return pidfd::collect(seen, &self.members),
+            inotify::TARGET => return inotify::collect(seen, &self.watched),
+            b"anon_inode:[fanotify]" => return Err(seen.refused("a fanotify instance")),
+            b"anon_inode:[io_uring]" => return Err(seen.refused("an io_uring instance")),
+            b"anon_inode:[userfaultfd]" => return Err(seen.refused("a userfaultfd instance")),
+            b"anon_inode:[perf_event]" => return Err(seen.refused("a performance counter (perf)")),
+            b"anon_inode:[fscontext]" => return Err(seen.refused("a mount in the making (fsopen)")),
+            _ if target.starts_with(b"anon_inode:kvm") => return Err(seen.refused("a virtual machine (KVM)")),
+            _ if target.starts_with(b"anon_inode:bpf") => return Err(seen.refused("a BPF object")),
             _ if target.starts_with(b"anon_inode:") => return Err(seen.refused("a kernel object")),
             _ => {}
         }

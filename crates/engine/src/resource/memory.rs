@@ -2,7 +2,7 @@
 
 use super::object::{Objects, RebuiltObjects};
 use super::thread::ContextProc;
-use super::vdso;
+use super::{sysv, vdso};
 use crate::checkpoint::Progress;
 use crate::error::{Context, Error};
 use crate::restart::{Plan, Stub};
@@ -191,6 +191,12 @@ fn classify(pid: Pid, vma: &Vma, objects: &mut Objects) -> Result<MappingV1> {
         }
         _ if vma.has(b"ss") => return Err(refused(pid, vma, "a shadow stack")),
         _ if vma.has(b"um") || vma.has(b"uw") => return Err(refused(pid, vma, "a userfaultfd mapping")),
+        _ if sysv::is_segment(vma) => {
+            mapping.segment = vma.ino as i32;
+            mapping.read_only = !vma.has(b"mw");
+            mapping.offset = vma.offset;
+            Backing::Segment
+        }
         name if vma.ino == 0 || (!vma.shared && vma.has(b"ht")) => {
             mapping.label = String::from_utf8_lossy(name).into_owned();
             Backing::Anonymous
@@ -202,9 +208,6 @@ fn classify(pid: Pid, vma: &Vma, objects: &mut Objects) -> Result<MappingV1> {
 }
 
 fn classify_file(pid: Pid, vma: &Vma, mapping: &mut MappingV1, objects: &mut Objects) -> Result<Backing> {
-    if vma.name.starts_with(b"/SYSV") {
-        return Err(refused(pid, vma, "System V shared memory"));
-    }
     mapping.offset = vma.offset;
     let unchanged = if vma.deleted { None } else { same_file(vma) };
     if unchanged.is_none() && vma.shared && !vma.deleted {
@@ -319,6 +322,7 @@ pub(crate) fn rebuild(
 ) -> Result<()> {
     let runs = reader.runs(record.stream)?;
     vdso::rebuild(stub, sources.process, warnings)?;
+    sysv::attach(stub, &record.mappings, sources.plan)?;
     for mapping in &record.mappings {
         map(stub, mapping, has_pages(mapping, runs), sources)?;
     }
@@ -364,7 +368,7 @@ fn protection_to_fill(mapping: &MappingV1, filled: bool) -> u32 {
 
 fn map(stub: &mut Stub, mapping: &MappingV1, filled: bool, sources: &Sources<'_>) -> Result<()> {
     let anonymous = match mapping.backing() {
-        Backing::Vdso | Backing::Vvar => return Ok(()),
+        Backing::Vdso | Backing::Vvar | Backing::Segment => return Ok(()),
         Backing::Anonymous | Backing::SavedFile => true,
         Backing::File | Backing::Object => false,
         Backing::Unknown => return Err(crate::restart::damaged("a mapping of unknown kind")),

@@ -3,15 +3,15 @@
 
 use super::descriptor::reads;
 use super::object::RebuiltObjects;
-use super::{epoll, event, file, pipe, socket};
+use super::{epoll, event, file, inotify, pidfd, pipe, socket};
 use crate::Result;
 use crate::error::Context;
 use crate::init::Init;
 use crate::restart::{Passage, Plan, Stub, damaged};
-use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, ProcessV1};
-use rethaw_sys::proc::Limits;
+use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, InotifyV1, ProcessV1};
+use rethaw_sys::proc::{Limits, Pid};
 use rethaw_sys::task;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -26,11 +26,15 @@ pub(crate) struct Table<'a> {
     pipes: BTreeMap<u32, (OwnedFd, OwnedFd)>,
     /// By the numbers of their descriptions.
     sockets: BTreeMap<u32, OwnedFd>,
+    /// pidfds of ended processes, likewise.
+    ended: BTreeMap<u32, OwnedFd>,
+    /// The rebuilt processes by their numbers: as they are seen from here.
+    pids: BTreeMap<i32, Pid>,
 }
 
 impl<'a> Table<'a> {
     /// Makes the pipes and sockets with their contents; descriptions are made when the first process needs them.
-    pub fn new(plan: &'a Plan, init: &Init) -> Result<Table<'a>> {
+    pub fn new(plan: &'a Plan, init: &Init, stubs: &[Stub]) -> Result<Table<'a>> {
         let pipes = plan
             .pipes
             .iter()
@@ -43,6 +47,13 @@ impl<'a> Table<'a> {
             made: BTreeMap::new(),
             pipes,
             sockets,
+            ended: pidfd::rebuild_ended(&plan.descriptions)?,
+            pids: plan
+                .processes
+                .iter()
+                .map(|p| p.pid)
+                .zip(stubs.iter().map(|stub| stub.pid))
+                .collect(),
         })
     }
 
@@ -152,9 +163,15 @@ impl<'a> Table<'a> {
                 .sockets
                 .remove(&record.id)
                 .ok_or_else(|| damaged("a socket that is missing"))?,
-            DescriptionKind::PidFd(_) => {
-                return Err(damaged("a descriptor of a kind that this version does not know"));
+            DescriptionKind::Inotify(_) => inotify::make()?,
+            DescriptionKind::PidFd(pid) => {
+                let now = self.pids.get(pid).ok_or_else(|| pidfd::missing(*pid))?;
+                pidfd::rebuild(record, *now)?
             }
+            DescriptionKind::EndedProcess(_) => self
+                .ended
+                .remove(&record.id)
+                .ok_or_else(|| damaged("a pidfd that is missing"))?,
         };
         event::set_flags(&fd, record)?;
         Ok(fd)
@@ -162,7 +179,7 @@ impl<'a> Table<'a> {
 
     /// What can only be done once all descriptors are in place: epoll registrations, locks of processes.
     pub fn connect(&self, stubs: &mut [Stub], warnings: &mut Vec<String>) -> Result<()> {
-        let mut done = Vec::new();
+        let mut done = BTreeSet::new();
         for (stub, process) in stubs.iter_mut().zip(&self.plan.processes) {
             for descriptor in &process.descriptors {
                 let Some(record) = self.plan.descriptions.get(&descriptor.description) else {
@@ -170,15 +187,52 @@ impl<'a> Table<'a> {
                 };
                 let first = !done.contains(&record.id);
                 if let (true, Some(DescriptionKind::Epoll(watched))) = (first, &record.kind) {
-                    epoll::rebuild(&mut stub.remote()?, descriptor, watched, &process.descriptors)?;
+                    epoll::rebuild(
+                        &mut stub.remote()?,
+                        descriptor,
+                        watched,
+                        process,
+                        &self.plan.processes,
+                    )?;
                 }
                 if first {
                     file::lock_in_process(&mut stub.remote()?, descriptor.fd, record, warnings)?;
                 }
-                done.push(record.id);
+                done.insert(record.id);
             }
         }
         Ok(())
+    }
+}
+
+/// inotify instances that watch again, until the program runs.
+pub(crate) type Notifiers = Vec<(OwnedFd, InotifyV1)>;
+
+impl Table<'_> {
+    /// Lets inotify instances watch again, after everything else was opened.
+    pub fn watch(mut self, stubs: &[Stub]) -> Result<Notifiers> {
+        let mut notifiers = Vec::new();
+        for record in self.plan.descriptions.values() {
+            let Some(DescriptionKind::Inotify(instance)) = &record.kind else {
+                continue;
+            };
+            let Some(fd) = self.made.remove(&record.id) else {
+                continue;
+            };
+            let open = |description: u32| {
+                let mut all = stubs.iter().zip(&self.plan.processes);
+                all.find_map(|(stub, process)| {
+                    let descriptor = process
+                        .descriptors
+                        .iter()
+                        .find(|d| d.description == description)?;
+                    Some(PathBuf::from(format!("/proc/{}/fd/{}", stub.pid, descriptor.fd)))
+                })
+            };
+            inotify::rebuild(&fd, instance, &self.plan.places, open)?;
+            notifiers.push((fd, instance.clone()));
+        }
+        Ok(notifiers)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Options, Places, valid};
 use crate::init::FOOTHOLD_SIZE;
-use crate::resource::vdso;
+use crate::resource::{sysv, vdso};
 use crate::{Error, Result};
 use rethaw_image::record::{ComputationV1, DescriptionV1, PipeV1, ProcessV1, SharedObjectV1};
 use rethaw_image::{ImageReader, SectionKind};
@@ -20,6 +20,7 @@ pub(crate) struct Plan {
     pub descriptions: BTreeMap<u32, DescriptionV1>,
     pub objects: BTreeMap<u32, SharedObjectV1>,
     pub pipes: BTreeMap<u32, PipeV1>,
+    pub sysv: sysv::Records,
     pub places: Places,
     /// An address range that no process uses.
     pub foothold: u64,
@@ -35,6 +36,7 @@ impl Plan {
         let processes: Vec<ProcessV1> = reader.records(SectionKind::Process)?;
         let objects: Vec<SharedObjectV1> = reader.records(SectionKind::SharedObject)?;
         valid::check(&processes, &objects)?;
+        let sysv = sysv::Records::read(reader, &processes)?;
         let processes = in_order(processes)?;
         let foothold = free_range(&processes).ok_or_else(|| damaged("no free address range"))?;
         let descriptions: Vec<DescriptionV1> = reader.records(SectionKind::Description)?;
@@ -45,6 +47,7 @@ impl Plan {
             descriptions: descriptions.into_iter().map(|d| (d.id, d)).collect(),
             objects: objects.into_iter().map(|o| (o.object, o)).collect(),
             pipes: pipes.into_iter().map(|p| (p.pipe, p)).collect(),
+            sysv,
             places: Places(options.map.clone()),
             foothold,
         })

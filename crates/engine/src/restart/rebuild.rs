@@ -7,8 +7,8 @@ use crate::checkpoint::Progress;
 use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::resource::object::RebuiltObjects;
-use crate::resource::table::Table;
-use crate::resource::{credentials, limit, memory, process, signal, thread, timer};
+use crate::resource::table::{Notifiers, Table};
+use crate::resource::{credentials, inotify, limit, memory, process, signal, thread, timer};
 use crate::tree::{Ended, InterruptedBefore, Main};
 use rethaw_image::ImageReader;
 use rethaw_image::record::ProcessV1;
@@ -28,6 +28,7 @@ pub(crate) struct Rebuilt {
     /// Letting go of it is what commits the restart.
     parent: Option<Stopped>,
     resumed: bool,
+    notifiers: Notifiers,
     /// Threads that go on with a timed call.
     pub asleep: HashMap<Tid, InterruptedBefore>,
 }
@@ -46,13 +47,16 @@ impl Rebuilt {
             init: init.pid(),
             parent: None,
             resumed: false,
+            notifiers: Vec::new(),
             asleep: HashMap::new(),
         };
         let mut parent = stop_init(init.pid())?;
         rebuilt.clone_processes(plan, &mut parent)?;
         rebuilt.parent = Some(parent);
+        plan.sysv
+            .rebuild(&mut rebuilt.stubs, &plan.processes, reader, warnings)?;
         let objects = RebuiltObjects::build(plan, reader, init)?;
-        let mut table = Table::new(plan, init)?;
+        let mut table = Table::new(plan, init, &rebuilt.stubs)?;
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             rebuild_memory(stub, record, plan, reader, &objects, progress, warnings)?;
             table.rebuild(stub, record, &objects, warnings)?;
@@ -62,6 +66,8 @@ impl Rebuilt {
             rebuild_process(stub, record, plan, warnings)?;
         }
         table.connect(&mut rebuilt.stubs, warnings)?;
+        plan.sysv.finish(&mut rebuilt.stubs, &plan.processes)?;
+        rebuilt.notifiers = table.watch(&rebuilt.stubs)?;
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             rebuilt.asleep.extend(finish_process(stub, record, warnings)?);
         }
@@ -109,6 +115,9 @@ impl Rebuilt {
 
     /// Lets everything run, the init last: if we are killed before, everything dies with it.
     pub fn resume(mut self, plan: &Plan) -> Result<()> {
+        for (fd, instance) in &self.notifiers {
+            inotify::settle(fd, instance)?;
+        }
         for (stub, record) in self.stubs.drain(..).zip(&plan.processes) {
             if record.stopped_by != 0 {
                 task::kill(stub.pid, record.stopped_by)

@@ -1,0 +1,94 @@
+//! Process descriptors (pidfd_open(2)).
+
+use super::descriptor::Seen;
+use crate::Result;
+use crate::error::{Context, Error};
+use rethaw_image::record::{DescriptionKind, DescriptionV1, EndedProcessV1};
+use rethaw_sys::proc::{self, Pid};
+use rethaw_sys::task;
+use rustix::fs::fstat;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::Command;
+
+/// A descriptor of one thread (PIDFD_THREAD, Linux 6.9): shown as this flag.
+const THREAD: u32 = libc::O_EXCL as u32;
+
+/// Of a process of the computation, or of one that has ended and was waited for. Descriptors of one ended process
+/// have one inode (Linux 6.9).
+pub(crate) fn collect(seen: &Seen, members: &BTreeSet<Pid>) -> Result<DescriptionKind> {
+    let Some(found) = &seen.info.pidfd else {
+        return Err(seen.refused("a pidfd that the kernel does not describe"));
+    };
+    if found.pid == -1 {
+        let stat = fstat(&seen.duplicate).context(|| format!("cannot look at {}", seen.name()))?;
+        return Ok(DescriptionKind::EndedProcess(EndedProcessV1 {
+            number: stat.st_ino,
+            status: task::exit_status(seen.duplicate.as_fd()),
+        }));
+    }
+    let pid = Pid(found.pid);
+    let waits = |stat: proc::Stat| stat.is_zombie() && members.contains(&stat.ppid);
+    if members.contains(&pid) || proc::Stat::read(pid).is_ok_and(waits) {
+        Ok(DescriptionKind::PidFd(
+            found.ns_pids.last().copied().unwrap_or(pid.0),
+        ))
+    } else if seen.info.flags & THREAD != 0 {
+        Err(seen.refused("a pidfd of a single thread"))
+    } else {
+        Err(seen.refused("a pidfd of a process outside of the computation"))
+    }
+}
+
+/// A descriptor of a process that was rebuilt, `pid` as seen from here.
+pub(crate) fn rebuild(record: &DescriptionV1, pid: Pid) -> Result<OwnedFd> {
+    open(record, pid).context(|| format!("cannot rebuild a pidfd of process {pid}"))
+}
+
+fn open(record: &DescriptionV1, pid: Pid) -> io::Result<OwnedFd> {
+    match record.flags & THREAD {
+        0 => task::pidfd_open(pid),
+        _ => task::pidfd_open_thread(pid),
+    }
+}
+
+/// All descriptors of ended processes, by the numbers of their descriptions. For each process, one is started that
+/// ends in the same way.
+pub(crate) fn rebuild_ended(descriptions: &BTreeMap<u32, DescriptionV1>) -> Result<BTreeMap<u32, OwnedFd>> {
+    let mut by_process: BTreeMap<u64, (Option<i32>, Vec<&DescriptionV1>)> = BTreeMap::new();
+    for record in descriptions.values() {
+        if let Some(DescriptionKind::EndedProcess(ended)) = &record.kind {
+            let (status, of) = by_process.entry(ended.number).or_default();
+            *status = ended.status;
+            of.push(record);
+        }
+    }
+    let mut made = BTreeMap::new();
+    for (status, records) in by_process.into_values() {
+        let pidfds = end_one(status.unwrap_or(0), &records)
+            .context(|| "cannot rebuild the pidfd of an ended process".to_owned())?;
+        made.extend(pidfds);
+    }
+    Ok(made)
+}
+
+/// A child of ours that ends with this wait status, and pidfds of it from before it was waited for.
+fn end_one(status: i32, records: &[&DescriptionV1]) -> io::Result<Vec<(u32, OwnedFd)>> {
+    let signal = status & 0x7f;
+    let script = match signal {
+        0 => format!("exit {}", status >> 8 & 0xff),
+        _ => format!("ulimit -c 0; kill -{signal} $$"),
+    };
+    let mut child = Command::new("/bin/sh").arg("-c").arg(script).spawn()?;
+    let pid = Pid(child.id().cast_signed());
+    let pidfds = records.iter().map(|record| Ok((record.id, open(record, pid)?)));
+    let pidfds = pidfds.collect();
+    child.wait()?;
+    pidfds
+}
+
+/// The process of a pidfd that is not in the image.
+pub(crate) fn missing(pid: i32) -> Error {
+    crate::restart::damaged(&format!("a pidfd of process {pid}, which is missing"))
+}
