@@ -81,12 +81,14 @@ programs! {
     memory_changing
     memory_droppable
     memory_file
+    memory_forked
     memory_growing_down
     memory_locked
     memory_locked_future
     memory_many_mappings
     memory_protection_keys
     memory_sparse
+    memory_vdso_moved
     pidfd
     pipe_in_flight
     process_controls
@@ -148,6 +150,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("socket_connected", "tcp connection"),
     ("socket_rights", "scm_rights"),
     ("file_other_name", "hard link"),
+    ("process_vfork_waiting", "vfork"),
 ];
 
 #[test]

@@ -12,7 +12,7 @@ use crate::sink::Sink;
 use crate::slurm;
 use crate::start::Stage;
 use crate::supervise::Settings;
-use rethaw_engine::checkpoint::PauseMethod;
+use rethaw_engine::checkpoint::{External, PauseMethod};
 use rethaw_image::Compression;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -64,6 +64,7 @@ pub fn settings(interval: Interval, port: u16) -> Settings {
         interval,
         pause_method: PauseMethod::Auto,
         compression: Compression::None,
+        external: External::Refuse,
         wait_all: false,
         leave_rest: true,
         checkpoint_on: None,

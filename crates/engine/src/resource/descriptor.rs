@@ -5,6 +5,7 @@ use super::object::Objects;
 use super::thread::ContextProc;
 use super::{epoll, event, file, inotify, pidfd, pipe, socket};
 use crate::Result;
+use crate::checkpoint::External;
 use crate::error::{Context, Error};
 use crate::launcher::{self, Inherited};
 use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, ObjectFileV1, PipeV1};
@@ -97,6 +98,7 @@ impl Descriptions {
         &mut self,
         objects: &mut Objects,
         known: &[Inherited],
+        external: External,
     ) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
         self.watched = inotify::Found::search(&self.seen, &self.folders);
         let mut pipes = pipe::Pipes::default();
@@ -104,7 +106,7 @@ impl Descriptions {
         for (id, seen) in (1..).zip(&self.seen) {
             let kind = match launcher::slot((seen.pid, seen.fd), &seen.duplicate, seen.info.flags, known) {
                 Some(slot) => DescriptionKind::Launcher(slot),
-                None => self.kind(seen, objects, &mut pipes)?,
+                None => self.kind(seen, objects, &mut pipes, external)?,
             };
             records.push(DescriptionV1 {
                 id,
@@ -117,7 +119,13 @@ impl Descriptions {
         Ok((records, pipes))
     }
 
-    fn kind(&self, seen: &Seen, objects: &mut Objects, pipes: &mut pipe::Pipes) -> Result<DescriptionKind> {
+    fn kind(
+        &self,
+        seen: &Seen,
+        objects: &mut Objects,
+        pipes: &mut pipe::Pipes,
+        external: External,
+    ) -> Result<DescriptionKind> {
         if seen.info.flags & libc::O_ASYNC as u32 != 0 {
             return Err(seen.refused("a descriptor with signal-driven I/O (O_ASYNC)"));
         }
@@ -147,7 +155,7 @@ impl Descriptions {
             }
             FileType::RegularFile | FileType::Directory => file::collect(seen),
             FileType::CharacterDevice => file::collect_device(seen),
-            FileType::Socket => socket::collect(seen, &self.seen),
+            FileType::Socket => socket::collect(seen, &self.seen, external),
             FileType::BlockDevice => Err(seen.refused("a block device")),
             _ => Err(seen.refused("a file of unknown type")),
         }

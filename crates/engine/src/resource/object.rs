@@ -5,8 +5,8 @@ use crate::Result;
 use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::restart::{Passage, Plan, Stub, damaged};
+use rethaw_image::ImageReader;
 use rethaw_image::record::{DescriptionV1, FileIdentityV1, ObjectFileV1, SharedObjectV1};
-use rethaw_image::{ImageReader, RunKind};
 use rethaw_sys::proc::{Pid, Vma};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, SeekFrom};
 use std::collections::BTreeMap;
@@ -241,15 +241,15 @@ fn make_ghost(path: &Path, mode: u32) -> io::Result<OwnedFd> {
 fn fill(fd: &OwnedFd, record: &SharedObjectV1, reader: &ImageReader) -> Result<()> {
     let name = || format!("cannot fill {}", describe(record));
     let mut buffer = Vec::new();
-    for run in reader
-        .runs(record.stream)?
+    for piece in reader
+        .pieces(record.stream)?
         .iter()
-        .filter(|run| run.kind == RunKind::Data)
+        .filter(|piece| !piece.is_zero())
     {
-        reader.read_run(run, &mut buffer)?;
+        let bytes = reader.read_piece(piece, &mut buffer)?;
         // The last page of a file may be longer than the file.
-        let len = buffer.len().min(record.size.saturating_sub(run.start) as usize);
-        write_all_at(fd, &buffer[..len], run.start, record.huge_page).context(name)?;
+        let len = bytes.len().min(record.size.saturating_sub(piece.start) as usize);
+        write_all_at(fd, &bytes[..len], piece.start, record.huge_page).context(name)?;
     }
     Ok(())
 }

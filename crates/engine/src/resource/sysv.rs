@@ -361,17 +361,18 @@ impl Records {
         found.ok_or_else(|| damaged("a System V shared memory segment that is missing"))
     }
 
-    /// Makes everything again, with its contents, before anybody attaches it.
+    /// The segments, which are still to be made.
+    pub fn segments(&self) -> Unmade<'_> {
+        Unmade(self.segments.iter().collect())
+    }
+
+    /// Makes semaphore sets and queues again, the latter with their messages.
     pub fn rebuild(
         &self,
         stubs: &mut [Stub],
         processes: &[ProcessV1],
-        reader: &ImageReader,
         warnings: &mut Vec<String>,
     ) -> Result<()> {
-        for record in &self.segments {
-            segment::rebuild(by(stubs, processes, record.creator)?, record, reader, warnings)?;
-        }
         for record in &self.sets {
             let Some(ipc) = &record.ipc else { continue };
             Sort::Set.make(by(stubs, processes, 0)?, ipc, record.semaphores.len() as u64, 0)?;
@@ -390,6 +391,39 @@ impl Records {
         }
         for record in &self.segments {
             segment::finish(by(stubs, processes, record.creator)?, record)?;
+        }
+        Ok(())
+    }
+}
+
+/// Segments that are still to be made, while one process after the other comes into being.
+pub(crate) struct Unmade<'a>(Vec<&'a SegmentV1>);
+
+impl Unmade<'_> {
+    /// Makes, in a process before it gets its memory, the segments that it is to attach or made itself once, and those
+    /// whose maker has ended.
+    pub fn make(
+        &mut self,
+        stub: &mut Stub,
+        process: &ProcessV1,
+        all: &[ProcessV1],
+        reader: &ImageReader,
+        warnings: &mut Vec<String>,
+    ) -> Result<()> {
+        let mappings = process.memory.iter().flat_map(|memory| &memory.mappings);
+        let attached: BTreeSet<i32> = mappings
+            .filter(|m| segment::is_of(m))
+            .map(|m| m.segment)
+            .collect();
+        let is_due = |record: &&SegmentV1| {
+            attached.contains(&segment::id(record))
+                || record.creator == process.pid
+                || !all.iter().any(|other| other.pid == record.creator)
+        };
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.0).into_iter().partition(is_due);
+        self.0 = later;
+        for record in due {
+            segment::rebuild(stub, record, reader, warnings)?;
         }
         Ok(())
     }
