@@ -1,5 +1,6 @@
 //! One module per kind of kernel object, each with both directions: `collect` into a record, `rebuild` from it.
 
+pub(crate) mod aio;
 pub(crate) mod credentials;
 pub(crate) mod descriptor;
 pub(crate) mod epoll;

@@ -51,6 +51,7 @@ macro_rules! programs {
 }
 
 programs! {
+    aio
     clock_continues
     clock_vdso
     epoll
@@ -90,6 +91,7 @@ programs! {
     memory_sparse
     memory_vdso_moved
     pidfd
+    pidfd_zombie
     pipe_in_flight
     process_controls
     process_controls_default
@@ -150,6 +152,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("socket_connected", "tcp connection"),
     ("socket_rights", "scm_rights"),
     ("file_other_name", "hard link"),
+    ("inotify_nameless", "path was not found"),
+    ("io_uring", "io_uring"),
+    ("mqueue_message", "posix message queue"),
+    ("sysv_memory_moved", "mremap"),
     ("process_vfork_waiting", "vfork"),
 ];
 

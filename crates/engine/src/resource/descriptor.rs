@@ -150,6 +150,9 @@ impl Descriptions {
         let stat = fstat(&seen.duplicate).context(|| format!("cannot look at {}", seen.name()))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Fifo => Ok(pipes.end(seen, stat.st_ino)),
+            FileType::RegularFile if is_message_queue(seen) => {
+                Err(seen.refused("a POSIX message queue, whose messages cannot be looked at (mq_open)"))
+            }
             FileType::RegularFile | FileType::Directory if target.ends_with(b" (deleted)") => {
                 collect_object(seen, objects)
             }
@@ -160,6 +163,12 @@ impl Descriptions {
             _ => Err(seen.refused("a file of unknown type")),
         }
     }
+}
+
+/// Whether it is on the mqueue file system (mq_overview(7)).
+fn is_message_queue(seen: &Seen) -> bool {
+    const MQUEUE_MAGIC: u32 = 0x1980_0202;
+    rustix::fs::fstatfs(&seen.duplicate).is_ok_and(|state| state.f_type as u32 == MQUEUE_MAGIC)
 }
 
 /// A memfd or a deleted file: it travels in the image.

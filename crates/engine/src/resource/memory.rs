@@ -11,7 +11,7 @@ pub(crate) use self::pages::PageRange;
 
 use super::object::{Objects, RebuiltObjects};
 use super::thread::ContextProc;
-use super::{sysv, vdso};
+use super::{aio, sysv, vdso};
 use crate::checkpoint::Progress;
 use crate::error::Context;
 use crate::restart::{Plan, Stub};
@@ -76,6 +76,7 @@ pub(crate) fn rebuild(
     for mapping in &record.mappings {
         map::map(stub, mapping, pages::has_pages(mapping, &pieces), sources)?;
     }
+    aio::rebuild(stub, &record.mappings, warnings)?;
     pages::fill(stub.pid, reader, &pieces, &record.mappings, progress)?;
     for mapping in &record.mappings {
         map::finish(stub, mapping, pages::has_pages(mapping, &pieces), warnings)?;

@@ -3,7 +3,8 @@
 use super::descriptor::Seen;
 use crate::Result;
 use crate::error::{Context, Error};
-use rethaw_image::record::{DescriptionKind, DescriptionV1, EndedProcessV1};
+use crate::restart::Stub;
+use rethaw_image::record::{DescriptionKind, DescriptionV1, EndedProcessV1, ProcessV1};
 use rethaw_sys::proc::{self, Pid};
 use rethaw_sys::task;
 use rustix::fs::fstat;
@@ -39,6 +40,19 @@ pub(crate) fn collect(seen: &Seen, members: &BTreeSet<Pid>) -> Result<Descriptio
     } else {
         Err(seen.refused("a pidfd of a process outside of the computation"))
     }
+}
+
+/// The rebuilt processes by the numbers that they see themselves: as they are seen from here. With those that have
+/// ended and that their parents have not waited for.
+pub(crate) fn numbers(processes: &[ProcessV1], stubs: &[Stub]) -> BTreeMap<i32, Pid> {
+    let pids = stubs.iter().map(|stub| stub.pid);
+    let living = processes.iter().map(|record| record.pid).zip(pids.clone());
+    let children = pids.flat_map(|pid| proc::children(pid).unwrap_or_default());
+    let inside = |child: Pid| proc::Status::read(child).ok()?.ns_pids.last().copied();
+    children
+        .filter_map(|child| Some((inside(child)?, child)))
+        .chain(living)
+        .collect()
 }
 
 /// A descriptor of a process that was rebuilt, `pid` as seen from here.

@@ -48,12 +48,7 @@ impl<'a> Table<'a> {
             pipes,
             sockets,
             ended: pidfd::rebuild_ended(&plan.descriptions)?,
-            pids: plan
-                .processes
-                .iter()
-                .map(|p| p.pid)
-                .zip(stubs.iter().map(|stub| stub.pid))
-                .collect(),
+            pids: pidfd::numbers(&plan.processes, stubs),
         })
     }
 

@@ -97,6 +97,8 @@ pub enum Backing {
     SavedFile = 6,
     /// A System V shared memory segment of this image (`segment`).
     Segment = 30,
+    /// The ring of a context of asynchronous I/O, whose contents are in `ring`.
+    AioRing = 31,
 }
 
 /// One mapping (VMA).
@@ -144,6 +146,9 @@ pub struct MappingV1 {
     /// The segment was attached with SHM_RDONLY.
     #[prost(bool, tag = "31")]
     pub read_only: bool,
+    /// Contents, for `Backing::AioRing`.
+    #[prost(bytes = "vec", tag = "32")]
+    pub ring: Vec<u8>,
 }
 
 /// A file as it was at the checkpoint.

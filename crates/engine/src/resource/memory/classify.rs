@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::resource::object::Objects;
-use crate::resource::sysv;
+use crate::resource::{aio, sysv};
 use crate::{Result, file_identity};
 use rethaw_image::record::{Backing, FileIdentityV1, MappingV1};
 use rethaw_sys::proc::{Pid, Vma};
@@ -47,6 +47,10 @@ pub(super) fn classify(pid: Pid, vma: &Vma, objects: &mut Objects) -> Result<Map
             mapping.read_only = !vma.has(b"mw");
             mapping.offset = vma.offset;
             Backing::Segment
+        }
+        _ if aio::is_ring(vma) => {
+            mapping.ring = aio::collect(pid, vma)?;
+            Backing::AioRing
         }
         _ if vma.ino == 0 || (!vma.shared && vma.has(b"ht")) => Backing::Anonymous,
         _ => classify_file(pid, vma, &mut mapping, objects)?,

@@ -6,7 +6,8 @@
 //! and may not (semop(2) does all or nothing; ipc/sem.c, perform_atomic_semop): from the size at which the error
 //! changes, the number follows. Measured on Linux 6.18.
 
-use super::{Owner, State, by};
+use super::records::by;
+use super::{Owner, State};
 use crate::Result;
 use crate::error::Context;
 use crate::restart::Stub;
