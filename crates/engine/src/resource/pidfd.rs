@@ -3,7 +3,7 @@
 use super::descriptor::Seen;
 use crate::Result;
 use crate::error::{Context, Error};
-use crate::restart::Stub;
+use crate::restart::{Plan, Stub};
 use rethaw_image::record::{DescriptionKind, DescriptionV1, EndedProcessV1, ProcessV1};
 use rethaw_sys::proc::{self, Pid};
 use rethaw_sys::task;
@@ -11,7 +11,6 @@ use rustix::fs::fstat;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::Command;
 
 /// A descriptor of one thread (PIDFD_THREAD, Linux 6.9): shown as this flag.
 const THREAD: u32 = libc::O_EXCL as u32;
@@ -67,11 +66,11 @@ fn open(record: &DescriptionV1, pid: Pid) -> io::Result<OwnedFd> {
     }
 }
 
-/// All descriptors of ended processes, by the numbers of their descriptions. For each process, one is started that
-/// ends in the same way.
-pub(crate) fn rebuild_ended(descriptions: &BTreeMap<u32, DescriptionV1>) -> Result<BTreeMap<u32, OwnedFd>> {
+/// All descriptors of ended processes, by the numbers of their descriptions. For each process, one is made in the
+/// computation's namespace that ends in the same way.
+pub(crate) fn rebuild_ended(plan: &Plan, stubs: &mut [Stub]) -> Result<BTreeMap<u32, OwnedFd>> {
     let mut by_process: BTreeMap<u64, (Option<i32>, Vec<&DescriptionV1>)> = BTreeMap::new();
-    for record in descriptions.values() {
+    for record in plan.descriptions.values() {
         if let Some(DescriptionKind::EndedProcess(ended)) = &record.kind {
             let (status, of) = by_process.entry(ended.number).or_default();
             *status = ended.status;
@@ -80,26 +79,47 @@ pub(crate) fn rebuild_ended(descriptions: &BTreeMap<u32, DescriptionV1>) -> Resu
     }
     let mut made = BTreeMap::new();
     for (status, records) in by_process.into_values() {
-        let pidfds = end_one(status.unwrap_or(0), &records)
-            .context(|| "cannot rebuild the pidfd of an ended process".to_owned())?;
-        made.extend(pidfds);
+        let maker = stubs.first_mut().ok_or(Error::Ended)?;
+        made.extend(end_one(maker, plan, status.unwrap_or(0), &records)?);
     }
     Ok(made)
 }
 
-/// A child of ours that ends with this wait status, and pidfds of it from before it was waited for.
-fn end_one(status: i32, records: &[&DescriptionV1]) -> io::Result<Vec<(u32, OwnedFd)>> {
-    let signal = status & 0x7f;
-    let script = match signal {
-        0 => format!("exit {}", status >> 8 & 0xff),
-        _ => format!("ulimit -c 0; kill -{signal} $$"),
+/// A child of `maker` that ends with this wait status, and pidfds of it from before it was waited for.
+fn end_one(
+    maker: &mut Stub,
+    plan: &Plan,
+    status: i32,
+    records: &[&DescriptionV1],
+) -> Result<Vec<(u32, OwnedFd)>> {
+    let stand_in = ProcessV1 {
+        pid: free_number(plan),
+        zombie_status: Some(status),
+        ..ProcessV1::default()
     };
-    let mut child = Command::new("/bin/sh").arg("-c").arg(script).spawn()?;
-    let pid = Pid(child.id().cast_signed());
-    let pidfds = records.iter().map(|record| Ok((record.id, open(record, pid)?)));
+    // Without an exit signal, it leaves its maker no sign of itself.
+    let child = maker.clone_child(plan.foothold, stand_in.pid, Some(0))?;
+    let pidfds = records
+        .iter()
+        .map(|record| Ok((record.id, rebuild(record, child.pid)?)));
     let pidfds = pidfds.collect();
-    child.wait()?;
+    child.end_as(&stand_in)?;
+    maker.collect(stand_in.pid)?;
     pidfds
+}
+
+/// A number that no process, thread, group or session has.
+fn free_number(plan: &Plan) -> i32 {
+    /// The kernel, too, gives no smaller ones again (RESERVED_PIDS).
+    const FIRST: i32 = 300;
+    let all = plan.processes.iter().chain(&plan.ended);
+    let numbers = |process: &ProcessV1| [process.pid, process.pgid, process.sid];
+    let threads = plan.processes.iter().flat_map(|process| &process.threads);
+    let used: BTreeSet<i32> = all
+        .flat_map(numbers)
+        .chain(threads.map(|thread| thread.tid))
+        .collect();
+    (FIRST..).find(|number| !used.contains(number)).unwrap_or(FIRST)
 }
 
 /// The process of a pidfd that is not in the image.

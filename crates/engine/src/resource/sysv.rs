@@ -20,7 +20,7 @@ use crate::error::{Context, Error};
 use crate::restart::Stub;
 use crate::{Result, checkpoint::PageCopier};
 pub(crate) use records::Records;
-use rethaw_image::record::{IpcV1, MappingV1, MessageQueueV1, ProcessV1, SegmentV1, SemaphoreSetV1};
+use rethaw_image::record::{IpcV1, MappingV1, MessageQueueV1, ProcessV1, SemaphoreSetV1};
 use rethaw_image::{ImageWriter, SectionKind};
 use rethaw_sys::proc::{self, Maps, Pid, Vma};
 use rethaw_sys::remote::{Foothold, Remote};

@@ -34,7 +34,7 @@ pub(crate) struct Table<'a> {
 
 impl<'a> Table<'a> {
     /// Makes the pipes and sockets with their contents; descriptions are made when the first process needs them.
-    pub fn new(plan: &'a Plan, init: &Init, stubs: &[Stub]) -> Result<Table<'a>> {
+    pub fn new(plan: &'a Plan, init: &Init, stubs: &mut [Stub]) -> Result<Table<'a>> {
         let pipes = plan
             .pipes
             .iter()
@@ -47,7 +47,7 @@ impl<'a> Table<'a> {
             made: BTreeMap::new(),
             pipes,
             sockets,
-            ended: pidfd::rebuild_ended(&plan.descriptions)?,
+            ended: pidfd::rebuild_ended(plan, stubs)?,
             pids: pidfd::numbers(&plan.processes, stubs),
         })
     }

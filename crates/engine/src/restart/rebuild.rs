@@ -60,7 +60,7 @@ impl Rebuilt {
         })?;
         rebuilt.parent = Some(parent);
         plan.sysv.rebuild(&mut rebuilt.stubs, &plan.processes, warnings)?;
-        let mut table = Table::new(plan, init, &rebuilt.stubs)?;
+        let mut table = Table::new(plan, init, &mut rebuilt.stubs)?;
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             table.rebuild(stub, record, &objects, warnings)?;
         }
