@@ -112,7 +112,7 @@ impl Prepared {
             self.init,
             self.rebuilt.asleep.clone(),
         )?;
-        self.rebuilt.resume(&self.plan)?;
+        self.rebuilt.resume()?;
         warnings.sort();
         warnings.dedup();
         Ok((tree, Report { warnings }))

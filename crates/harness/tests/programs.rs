@@ -58,7 +58,13 @@ programs! {
     epoll_closed_number
     epoll_processes
     eventfd
+    family_chain
+    family_ended
+    family_orphans
+    family_sessions
+    family_stopped
     file_appended
+    file_closed_is_free
     file_devices
     file_folder
     file_locks
@@ -88,6 +94,7 @@ programs! {
     memory_locked_future
     memory_many_mappings
     memory_protection_keys
+    memory_reserved
     memory_sparse
     memory_vdso_moved
     pidfd
@@ -129,6 +136,7 @@ programs! {
     sysv_semaphores
     sysv_shared_memory
     thread_join
+    thread_leader_ended
     thread_local_storage
     thread_robust_mutex
     thread_rseq

@@ -9,6 +9,7 @@ mod file;
 mod ipc;
 mod manifest;
 mod memory;
+mod network;
 mod process;
 
 pub use computation::*;
@@ -16,4 +17,5 @@ pub use file::*;
 pub use ipc::*;
 pub use manifest::*;
 pub use memory::*;
+pub use network::*;
 pub use process::*;

@@ -46,7 +46,9 @@ pub(crate) struct Descriptions {
 impl Descriptions {
     /// Collects the descriptor table of a frozen process.
     pub fn add_process(&mut self, pid: Pid) -> Result<Vec<DescriptorV1>> {
-        let pidfd = task::pidfd_open(pid).context(|| format!("cannot open process {pid}"))?;
+        let pidfd = task::pidfd_open(pid)
+            .or_else(|_| task::pidfd_open_thread(pid.leader()))
+            .context(|| format!("cannot open process {pid}"))?;
         self.members.insert(pid);
         self.folders.extend(proc::cwd(pid));
         let mut table = Vec::new();
@@ -103,10 +105,11 @@ impl Descriptions {
         self.watched = inotify::Found::search(&self.seen, &self.folders);
         let mut pipes = pipe::Pipes::default();
         let mut records = Vec::new();
+        let around = socket::Around::look(&self.seen, external)?;
         for (id, seen) in (1..).zip(&self.seen) {
             let kind = match launcher::slot((seen.pid, seen.fd), &seen.duplicate, seen.info.flags, known) {
                 Some(slot) => DescriptionKind::Launcher(slot),
-                None => self.kind(seen, objects, &mut pipes, external)?,
+                None => self.kind(seen, objects, &mut pipes, &around)?,
             };
             records.push(DescriptionV1 {
                 id,
@@ -124,7 +127,7 @@ impl Descriptions {
         seen: &Seen,
         objects: &mut Objects,
         pipes: &mut pipe::Pipes,
-        external: External,
+        around: &socket::Around<'_>,
     ) -> Result<DescriptionKind> {
         if seen.info.flags & libc::O_ASYNC as u32 != 0 {
             return Err(seen.refused("a descriptor with signal-driven I/O (O_ASYNC)"));
@@ -158,7 +161,7 @@ impl Descriptions {
             }
             FileType::RegularFile | FileType::Directory => file::collect(seen),
             FileType::CharacterDevice => file::collect_device(seen),
-            FileType::Socket => socket::collect(seen, &self.seen, external),
+            FileType::Socket => socket::collect(seen, around),
             FileType::BlockDevice => Err(seen.refused("a block device")),
             _ => Err(seen.refused("a file of unknown type")),
         }
@@ -195,6 +198,11 @@ pub(crate) fn reads(flags: u32) -> bool {
 }
 
 impl Seen {
+    /// Whether it is a socket.
+    pub fn is_socket(&self) -> bool {
+        self.target.as_os_str().as_bytes().starts_with(b"socket:")
+    }
+
     /// For messages.
     pub fn name(&self) -> String {
         format!(

@@ -62,7 +62,7 @@ pub(crate) fn rebuild(record: &DescriptionV1, pid: Pid) -> Result<OwnedFd> {
 fn open(record: &DescriptionV1, pid: Pid) -> io::Result<OwnedFd> {
     match record.flags & THREAD {
         0 => task::pidfd_open(pid),
-        _ => task::pidfd_open_thread(pid),
+        _ => task::pidfd_open_thread(pid.leader()),
     }
 }
 

@@ -52,10 +52,11 @@ impl SystemV {
         let mut attached = Vec::new();
         let mut namespaces = BTreeSet::new();
         for process in processes {
-            let maps = Maps::read_brief(process.pid).context_proc()?;
+            let maps = Maps::read_brief(process.speaker()).context_proc()?;
             let segments = maps.vmas.into_iter().filter(is_segment);
-            attached.extend(segments.map(|vma| (process.pid, vma)));
-            namespaces.insert(namespace(process.pid).context(|| "cannot look at a namespace".to_owned())?);
+            attached.extend(segments.map(|vma| (process.speaker(), vma)));
+            namespaces
+                .insert(namespace(process.speaker()).context(|| "cannot look at a namespace".to_owned())?);
         }
         let first = processes.first().map_or(Pid::own(), |process| process.pid);
         if namespaces.len() > 1 {

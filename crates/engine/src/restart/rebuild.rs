@@ -5,6 +5,7 @@ use super::plan::Plan;
 use super::stub::Stub;
 use crate::Result;
 use crate::checkpoint::Progress;
+use crate::checkpoint::freeze::collect_end;
 use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::resource::object::RebuiltObjects;
@@ -100,15 +101,17 @@ impl Rebuilt {
     }
 
     /// Lets everything run, the init last: if we are killed before, everything dies with it.
-    pub fn resume(mut self, plan: &Plan) -> Result<()> {
+    pub fn resume(mut self) -> Result<()> {
         for (fd, instance) in &self.notifiers {
             inotify::settle(fd, instance)?;
         }
-        for (stub, record) in self.stubs.drain(..).zip(&plan.processes) {
-            for thread in stub.threads {
-                thread
-                    .detach()
-                    .context(|| format!("process {} has ended", record.pid))?;
+        for stub in self.stubs.drain(..) {
+            // The leader last, see `release_process`. One that runs already may have killed another.
+            for thread in stub.threads.into_iter().rev() {
+                let tid = thread.tid();
+                if thread.detach().is_err() {
+                    collect_end(stub.pid, tid);
+                }
             }
         }
         if let Some(init) = self.parent.take() {
