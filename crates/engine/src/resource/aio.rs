@@ -105,7 +105,7 @@ fn rebuild_one(stub: &mut Stub, mapping: &MappingV1) -> Result<()> {
             remedy: "restart on a machine with as many processors".to_owned(),
         });
     };
-    advance(&mut remote, mapping.start, word(ring, 3), null).context(name)?;
+    advance(&mut remote, mapping.start, word(ring, 3), null, pid).context(name)?;
     remote
         .must(libc::SYS_close, [null, 0, 0, 0, 0, 0])
         .context(name)?;
@@ -139,8 +139,10 @@ fn set_up(remote: &mut Remote<'_>, ring: &[u8], mapping: &MappingV1, pid: Pid) -
     Ok(Some(word(&header, 0)))
 }
 
-/// Brings the kernel's own end of the ring to where it was, by requests that complete at once.
-fn advance(remote: &mut Remote<'_>, context: u64, tail: u32, null: u64) -> io::Result<()> {
+/// Brings the kernel's own end of the ring to where it was, by requests that complete at once. They count as
+/// collected when the head is moved: without that, the kernel may run out of places before the ring is full, since it
+/// hands them out by processor (EAGAIN, fs/aio.c, get_reqs_available).
+fn advance(remote: &mut Remote<'_>, context: u64, tail: u32, null: u64, pid: Pid) -> io::Result<()> {
     const WRITE: u16 = 1;
     const AT_ONCE: u32 = 32;
     const POINTERS: u64 = 128;
@@ -152,12 +154,14 @@ fn advance(remote: &mut Remote<'_>, context: u64, tail: u32, null: u64) -> io::R
     request[32..40].copy_from_slice(&1_u64.to_ne_bytes());
     remote.put(0, &request)?;
     let pointers = remote.put(POINTERS, &address.to_ne_bytes().repeat(AT_ONCE as usize))?;
-    let mut left = tail;
-    while left > 0 {
-        let some = u64::from(left.min(AT_ONCE));
-        left -= match remote.must(libc::SYS_io_submit, [context, some, pointers, 0, 0, 0])? {
+    const HEAD: u64 = 8;
+    let mut done = 0;
+    while done < tail {
+        rethaw_sys::memory::write(pid, context + HEAD, &done.to_ne_bytes())?;
+        let some = u64::from((tail - done).min(AT_ONCE));
+        done += match remote.must(libc::SYS_io_submit, [context, some, pointers, 0, 0, 0])? {
             0 => return Err(io::ErrorKind::WouldBlock.into()),
-            done => done as u32,
+            some => some as u32,
         };
     }
     Ok(())

@@ -61,8 +61,10 @@ impl Line {
         })
     }
 
-    fn all(info: &FdInfo) -> Vec<Line> {
-        info.extra.iter().filter_map(|line| Line::parse(line)).collect()
+    /// Nothing if one of them is not understood.
+    fn all(info: &FdInfo) -> Option<Vec<Line>> {
+        let lines = info.extra.iter().filter(|line| line.starts_with(b"inotify"));
+        lines.map(|line| Line::parse(line)).collect()
     }
 }
 
@@ -88,7 +90,8 @@ impl Found {
             .iter()
             .filter(|seen| seen.target.as_os_str().as_bytes() == TARGET);
         let mut wanted: BTreeSet<Watched> = instances
-            .flat_map(|seen| Line::all(&seen.info))
+            .filter_map(|seen| Line::all(&seen.info))
+            .flatten()
             .map(|line| line.watched)
             .collect();
         let mut found = Found::default();
@@ -174,14 +177,17 @@ fn same(path: &Path, ino: u64, follow: bool, wanted: &BTreeSet<Watched>) -> Opti
     flags.set(WatchFlags::DONT_FOLLOW, !follow);
     inotify::add_watch(&scratch, path, flags).ok()?;
     let info = FdInfo::read(Pid::own(), scratch.as_raw_fd()).ok()?;
-    let found = Line::all(&info).pop()?.watched;
+    let found = Line::all(&info)?.pop()?.watched;
     (found.ino == ino && wanted.contains(&found)).then_some(found)
 }
 
 /// What an instance watches.
 pub(crate) fn collect(seen: &Seen, found: &Found) -> Result<DescriptionKind> {
     let mut watches = Vec::new();
-    for line in Line::all(&seen.info) {
+    let lines = Line::all(&seen.info);
+    let lines =
+        lines.ok_or_else(|| seen.refused("an inotify instance that the kernel describes in another way"))?;
+    for line in lines {
         let path = found.paths.get(&line.watched);
         let description = found.descriptions.get(&line.watched).copied().unwrap_or(0);
         if path.is_none() && description == 0 {

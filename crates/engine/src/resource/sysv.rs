@@ -181,11 +181,16 @@ struct Owner {
 }
 
 impl Owner {
+    /// Whether one of these processes is of the computation.
+    fn used(&self, by: &[i32]) -> bool {
+        by.iter().any(|pid| self.members.contains(pid))
+    }
+
     /// `used_by` are the processes that the kernel remembers of an object.
     fn has(&self, state: &State, used_by: &[i32], changed: i64) -> bool {
         let lives = |pid: &i32| *pid > 0 && Path::new(&format!("/proc/{pid}")).exists();
         self.private
-            || used_by.iter().any(|pid| self.members.contains(pid))
+            || self.used(used_by)
             || (state.creator() == self.uid && changed >= self.since && !used_by.iter().any(lives))
     }
 }
@@ -196,6 +201,11 @@ enum Sort {
     Segment,
     Set,
     Queue,
+}
+
+/// Whether an object that others can remove is gone.
+fn is_gone(error: &io::Error) -> bool {
+    [Some(libc::EIDRM), Some(libc::EINVAL)].contains(&error.raw_os_error())
 }
 
 /// Where the kernel's struct about an object is put in the scratch memory, and how long it is at most.

@@ -1,6 +1,6 @@
 //! System V message queues. Messages are looked at with MSG_COPY (msgrcv(2)), which takes nothing away.
 
-use super::{Owner, Sort, State, refused};
+use super::{Owner, Sort, State, is_gone, refused};
 use crate::Result;
 use crate::error::Context;
 use crate::restart::Stub;
@@ -39,7 +39,10 @@ pub(super) fn collect(
         }
         let messages = match count {
             0 => Vec::new(),
-            _ => copy(pid, state.id, count, bytes, remote).context(name)?,
+            _ => match copy(pid, state.id, count, bytes, remote) {
+                Err(e) if is_gone(&e) => continue,
+                outcome => outcome.context(name)?,
+            },
         };
         if messages
             .iter()

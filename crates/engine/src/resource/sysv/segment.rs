@@ -40,12 +40,12 @@ impl Segment {
             forced: true,
             in_pause: true,
         };
-        outside(vec![whole], &self.mapped)
+        not_in(vec![whole], &self.mapped)
     }
 }
 
 /// What of `parts` is not mapped yet.
-fn outside(parts: Vec<PageRange>, mapped: &[(Pid, PageRange)]) -> Vec<PageRange> {
+fn not_in(parts: Vec<PageRange>, mapped: &[(Pid, PageRange)]) -> Vec<PageRange> {
     mapped.iter().fold(parts, |parts, (_, known)| {
         let end = known.at + (known.end - known.start);
         parts
@@ -67,9 +67,17 @@ pub(super) fn collect(all: &[State], attached: &[(Pid, Vma)], owner: &Owner) -> 
     for state in all {
         let here = || attached.iter().filter(|(_, vma)| vma.ino == state.id as u64);
         let (maker, user) = (state.u32(80).cast_signed(), state.u32(84).cast_signed());
-        let changed = state.u64(72).cast_signed();
-        if here().next().is_none() && !owner.has(state, &[maker, user], changed) {
+        let attached_here = here().count() as u64;
+        // Every mapping counts. Those of our own copies, which have ended, do not any more.
+        let outside = !owner.private && state.u64(88) > attached_here;
+        let used = attached_here > 0 || owner.used(&[maker, user]);
+        if !used && (outside || !owner.has(state, &[maker, user], state.u64(72).cast_signed())) {
             continue;
+        }
+        if outside {
+            let by = here().next().map_or(Pid::own(), |(pid, _)| *pid);
+            let what = "System V shared memory that a process outside of the computation has attached, too";
+            return Err(refused(by, what));
         }
         let mut segment = Segment {
             record: SegmentV1 {
@@ -90,16 +98,8 @@ pub(super) fn collect(all: &[State], attached: &[(Pid, Vma)], owner: &Owner) -> 
                 forced: true,
                 in_pause: true,
             };
-            let new = outside(vec![range], &segment.mapped);
+            let new = not_in(vec![range], &segment.mapped);
             segment.mapped.extend(new.into_iter().map(|part| (*pid, part)));
-        }
-        // Every mapping counts. Those of our own copies, which have ended, do not any more.
-        if !owner.private && state.u64(88) > here().count() as u64 {
-            let by = here().next().map_or(Pid::own(), |(pid, _)| *pid);
-            return Err(refused(
-                by,
-                "System V shared memory that a process outside of the computation has attached, too",
-            ));
         }
         segments.push(segment);
     }

@@ -7,7 +7,7 @@
 //! changes, the number follows. Measured on Linux 6.18.
 
 use super::records::by;
-use super::{Owner, State};
+use super::{Owner, State, is_gone};
 use crate::Result;
 use crate::error::Context;
 use crate::restart::Stub;
@@ -36,14 +36,10 @@ pub(super) fn collect(
 ) -> io::Result<Vec<SemaphoreSetV1>> {
     let mut sets = Vec::new();
     for state in all {
-        let mut semaphores = Vec::new();
-        for index in 0..state.u64(80) {
-            let mut ask = |what| remote.must(libc::SYS_semctl, [state.id as u64, index, what, 0, 0, 0]);
-            semaphores.push(SemaphoreV1 {
-                value: ask(GETVAL)? as u32,
-                last: ask(GETPID)? as i32,
-            });
-        }
+        let semaphores = match ask(state, remote) {
+            Err(e) if is_gone(&e) => continue,
+            outcome => outcome?,
+        };
         let used_by: Vec<i32> = semaphores.iter().map(|semaphore| semaphore.last).collect();
         if owner.has(state, &used_by, state.u64(64).cast_signed()) {
             sets.push(SemaphoreSetV1 {
@@ -54,6 +50,18 @@ pub(super) fn collect(
         }
     }
     Ok(sets)
+}
+
+fn ask(state: &State, remote: &mut Remote<'_>) -> io::Result<Vec<SemaphoreV1>> {
+    let mut semaphores = Vec::new();
+    for index in 0..state.u64(80) {
+        let mut ask = |what| remote.must(libc::SYS_semctl, [state.id as u64, index, what, 0, 0, 0]);
+        semaphores.push(SemaphoreV1 {
+            value: ask(GETVAL)? as u32,
+            last: ask(GETPID)? as i32,
+        });
+    }
+    Ok(semaphores)
 }
 
 /// Finds out what is added to the semaphores of a set when the process ends in which `remote` runs.
@@ -141,8 +149,8 @@ fn in_range(operations: &[Operation], id: i32, remote: &mut Remote<'_>) -> io::R
     match operate(operations, id, remote)? {
         Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => Ok(true),
         Err(e) if e.raw_os_error() == Some(libc::ERANGE) => Ok(false),
-        // Who may not change it has nothing to undo.
-        Err(e) if e.raw_os_error() == Some(libc::EACCES) => Ok(true),
+        // Who may not change it has nothing to undo, nor anybody in what is gone.
+        Err(e) if e.raw_os_error() == Some(libc::EACCES) || is_gone(&e) => Ok(true),
         Err(e) => Err(e),
         Ok(_) => Err(io::Error::other("the kernel did what has to wait")),
     }
