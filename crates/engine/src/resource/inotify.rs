@@ -16,6 +16,7 @@ use rethaw_image::record::{DescriptionKind, InotifyV1, InotifyWatchV1};
 use rethaw_sys::proc::{FdInfo, Pid};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::io;
@@ -111,6 +112,8 @@ impl Found {
         let mut roots: Vec<PathBuf> = folders.iter().cloned().collect();
         roots.extend(known.iter().filter_map(|path| Some(path.parent()?.to_owned())));
         roots.extend(["/tmp", "/etc", "/run", "/var", "/home", "/"].map(PathBuf::from));
+        // Small folders before those that hold them: a current folder may be the root.
+        roots.sort_by_key(|path| Reverse(path.components().count()));
         found.walk(roots, &mut wanted);
         found
     }

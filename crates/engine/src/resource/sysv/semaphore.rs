@@ -37,7 +37,7 @@ pub(super) fn collect(
     let mut sets = Vec::new();
     for state in all {
         let semaphores = match ask(state, remote) {
-            Err(e) if is_gone(&e) => continue,
+            Err(e) if !owner.private && is_gone(&e) => continue,
             outcome => outcome?,
         };
         let used_by: Vec<i32> = semaphores.iter().map(|semaphore| semaphore.last).collect();
