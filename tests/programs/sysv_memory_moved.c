@@ -1,4 +1,4 @@
-/* System V shared memory that was moved cannot be checkpointed: it stays where it is. */
+/* System V shared memory in pieces that were moved, one to where another had been. */
 #include "check.h"
 #include <sys/shm.h>
 
@@ -16,5 +16,18 @@ int main(int argc, char **argv)
 	check_wait();
 	DAMAGE(other[0]++);
 	check_filled(other, 4096, 1);
+	char again[4 * 4096];
+	check_fill(again, sizeof again, 1);
+	EQUAL(memcmp(memory, again + 2 * 4096, 4096), 0);
+	EQUAL(memcmp(memory + 4096, again + 4096, 4096), 0);
+	EQUAL(memcmp(memory + 3 * 4096, again + 3 * 4096, 4096), 0);
+	struct shmid_ds state;
+	OK(shmctl(id, IPC_STAT, &state));
+	EQUAL(state.shm_nattch, 4);
+	other[0] = 'x';
+	OK(shmdt(memory)); /* what is where it was, and only that */
+	EQUAL(other[0], 'x');
+	OK(shmctl(id, IPC_STAT, &state));
+	EQUAL(state.shm_nattch, 2);
 	PASS();
 }

@@ -132,6 +132,7 @@ programs! {
     stack_coroutines
     stack_growing
     stdio
+    sysv_memory_moved
     sysv_messages
     sysv_semaphores
     sysv_shared_memory
@@ -163,7 +164,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("inotify_nameless", "path was not found"),
     ("io_uring", "io_uring"),
     ("mqueue_message", "posix message queue"),
-    ("sysv_memory_moved", "mremap"),
     ("process_vfork_waiting", "vfork"),
 ];
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::header::{HEADER_LEN, u32_at, u64_at};
 use crate::record::{
     ComputationV1, DescriptionV1, MessageQueueV1, PipeV1, ProcessV1, SegmentV1, SemaphoreSetV1,
-    SharedObjectV1,
+    SharedObjectV1, TerminalV1,
 };
 use crate::{Error, Result};
 
@@ -29,11 +29,13 @@ pub enum SectionKind {
     SemaphoreSet = 11,
     /// [`MessageQueueV1`]
     MessageQueue = 12,
+    /// [`TerminalV1`]
+    Terminal = 25,
 }
 
 impl SectionKind {
     /// All kinds.
-    pub const ALL: [SectionKind; 8] = [
+    pub const ALL: [SectionKind; 9] = [
         Self::Computation,
         Self::Process,
         Self::Description,
@@ -42,6 +44,7 @@ impl SectionKind {
         Self::Segment,
         Self::SemaphoreSet,
         Self::MessageQueue,
+        Self::Terminal,
     ];
 
     /// Version of the record that is written now.
@@ -60,6 +63,7 @@ impl SectionKind {
             Self::Segment => "shared memory segment",
             Self::SemaphoreSet => "semaphore set",
             Self::MessageQueue => "message queue",
+            Self::Terminal => "pseudo-terminal",
         }
     }
 
@@ -77,6 +81,7 @@ impl SectionKind {
             Self::Segment => check::<SegmentV1>(bytes),
             Self::SemaphoreSet => check::<SemaphoreSetV1>(bytes),
             Self::MessageQueue => check::<MessageQueueV1>(bytes),
+            Self::Terminal => check::<TerminalV1>(bytes),
         }
     }
 }

@@ -239,6 +239,9 @@ fn look_at_description(description: &DescriptionV1, processes: &[ProcessV1]) -> 
         Some(DescriptionKind::EndedProcess(_)) => ("pidfd", "of an ended process".to_string()),
         Some(DescriptionKind::Inotify(inotify)) => ("inotify", format!("{} watched", inotify.watches.len())),
         Some(DescriptionKind::TcpConnection(connection)) => ("TCP connection", connection_name(connection)),
+        Some(DescriptionKind::Master(number)) => ("terminal", format!("master of /dev/pts/{number}")),
+        Some(DescriptionKind::Slave(number)) => ("terminal", format!("/dev/pts/{number}")),
+        Some(DescriptionKind::Controlling(number)) => ("terminal", format!("/dev/tty of /dev/pts/{number}")),
         Some(DescriptionKind::PidFd(pid)) => ("pidfd", format!("process {pid}")),
         #[allow(unreachable_patterns)]
         Some(_) => ("other", String::new()),

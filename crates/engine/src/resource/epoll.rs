@@ -51,10 +51,9 @@ pub(crate) fn rebuild(
     remote: &mut Remote<'_>,
     epoll: &DescriptorV1,
     record: &EpollV1,
-    process: &ProcessV1,
+    table: &[DescriptorV1],
     all: &[ProcessV1],
 ) -> Result<()> {
-    let table = &process.descriptors;
     for watch in &record.watches {
         let name = || format!("cannot register descriptor {} with epoll {}", watch.fd, epoll.fd);
         let now = table.iter().find(|d| d.fd == watch.fd);

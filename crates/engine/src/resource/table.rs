@@ -3,7 +3,8 @@
 
 use super::descriptor::reads;
 use super::object::RebuiltObjects;
-use super::{epoll, event, file, inotify, pidfd, pipe, socket};
+use super::terminal::Terminals;
+use super::{epoll, event, file, inotify, lock, owner, pidfd, pipe, socket};
 use crate::Result;
 use crate::error::Context;
 use crate::init::Init;
@@ -11,7 +12,7 @@ use crate::restart::{Passage, Plan, Stub, damaged};
 use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, InotifyV1, ProcessV1};
 use rethaw_sys::proc::{Limits, Pid};
 use rethaw_sys::task;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -30,11 +31,12 @@ pub(crate) struct Table<'a> {
     ended: BTreeMap<u32, OwnedFd>,
     /// The rebuilt processes by their numbers: as they are seen from here.
     pids: BTreeMap<i32, Pid>,
+    terminals: Terminals,
 }
 
 impl<'a> Table<'a> {
     /// Makes the pipes and sockets with their contents; descriptions are made when the first process needs them.
-    pub fn new(plan: &'a Plan, init: &Init, stubs: &mut [Stub]) -> Result<Table<'a>> {
+    pub fn new(plan: &'a Plan, init: &Init, terminals: Terminals, stubs: &mut [Stub]) -> Result<Table<'a>> {
         let pipes = plan
             .pipes
             .iter()
@@ -49,6 +51,7 @@ impl<'a> Table<'a> {
             sockets,
             ended: pidfd::rebuild_ended(plan, stubs)?,
             pids: pidfd::numbers(&plan.processes, stubs),
+            terminals,
         })
     }
 
@@ -120,7 +123,6 @@ impl<'a> Table<'a> {
             .ok_or_else(|| damaged("a descriptor of nothing"))?;
         if !self.made.contains_key(&number) {
             let fd = self.make(record, objects, warnings)?;
-            file::lock(&fd, record, warnings);
             self.made.insert(number, fd);
         }
         self.made
@@ -161,6 +163,10 @@ impl<'a> Table<'a> {
                 .remove(&record.id)
                 .ok_or_else(|| damaged("a socket that is missing"))?,
             DescriptionKind::Inotify(_) => inotify::make()?,
+            DescriptionKind::Master(_) | DescriptionKind::Slave(_) | DescriptionKind::Controlling(_) => {
+                let terminal = self.terminals.remove(record.id);
+                return terminal.ok_or_else(|| damaged("a pseudo-terminal that is missing"));
+            }
             DescriptionKind::PidFd(pid) => {
                 let now = self.pids.get(pid).ok_or_else(|| pidfd::missing(*pid))?;
                 pidfd::rebuild(record, *now)?
@@ -175,30 +181,43 @@ impl<'a> Table<'a> {
     }
 
     /// What can only be done once all descriptors are in place: epoll registrations, locks of processes.
-    pub fn connect(&self, stubs: &mut [Stub], warnings: &mut Vec<String>) -> Result<()> {
-        let mut done = BTreeSet::new();
-        for (stub, process) in stubs.iter_mut().zip(&self.plan.processes) {
-            for descriptor in &process.descriptors {
-                let Some(record) = self.plan.descriptions.get(&descriptor.description) else {
-                    continue;
-                };
-                let first = !done.contains(&record.id);
-                if let (true, Some(DescriptionKind::Epoll(watched))) = (first, &record.kind) {
-                    epoll::rebuild(
-                        &mut stub.remote()?,
-                        descriptor,
-                        watched,
-                        process,
-                        &self.plan.processes,
-                    )?;
+    pub fn connect(&mut self, stubs: &mut [Stub], warnings: &mut Vec<String>) -> Result<()> {
+        self.terminals.finish(self.plan, stubs, warnings)?;
+        let holders = self.holders();
+        for (number, fd) in &self.made {
+            let Some(record) = self.plan.descriptions.get(number) else {
+                continue;
+            };
+            let Some((first, holders)) = holders.get(number).and_then(|all| Some((*all.first()?, all)))
+            else {
+                continue;
+            };
+            if let (Some(DescriptionKind::Epoll(watched)), Some(stub)) =
+                (&record.kind, stubs.get_mut(first.0))
+            {
+                let all = &self.plan.processes;
+                let table = all.get(first.0).map_or(&[][..], |process| &process.descriptors);
+                let own = table.iter().find(|descriptor| descriptor.description == *number);
+                if let Some(own) = own {
+                    epoll::rebuild(&mut stub.remote()?, own, watched, table, all)?;
                 }
-                if first {
-                    file::lock_in_process(&mut stub.remote()?, descriptor.fd, record, warnings)?;
-                }
-                done.insert(record.id);
             }
+            lock::rebuild(record, fd, self.plan, stubs, holders, warnings)?;
+            owner::rebuild(record, fd.as_fd(), self.plan, stubs, first)?;
         }
         Ok(())
+    }
+
+    /// The processes that have a description, by their order in the plan, and its number there.
+    fn holders(&self) -> BTreeMap<u32, Vec<(usize, i32)>> {
+        let mut holders: BTreeMap<u32, Vec<(usize, i32)>> = BTreeMap::new();
+        for (index, process) in self.plan.processes.iter().enumerate() {
+            for descriptor in &process.descriptors {
+                let of = holders.entry(descriptor.description).or_default();
+                of.push((index, descriptor.fd));
+            }
+        }
+        holders
     }
 }
 

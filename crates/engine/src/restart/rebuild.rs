@@ -2,7 +2,7 @@
 
 use super::family::Family;
 use super::plan::Plan;
-use super::stub::Stub;
+use super::stub::{Stub, own_foothold};
 use crate::Result;
 use crate::checkpoint::Progress;
 use crate::checkpoint::freeze::collect_end;
@@ -10,12 +10,15 @@ use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::resource::object::RebuiltObjects;
 use crate::resource::table::{Notifiers, Table};
+use crate::resource::terminal::Terminals;
+use crate::resource::terminal::outside::{self, Redraw};
 use crate::resource::{credentials, inotify, limit, memory, process, signal, thread, timer};
 use crate::tree::{Ended, InterruptedBefore, Main};
 use rethaw_image::ImageReader;
 use rethaw_image::record::ProcessV1;
 use rethaw_sys::proc::{Pid, Tid};
 use rethaw_sys::ptrace::{Running, Stopped, Trace, Wait};
+use rethaw_sys::remote::Remote;
 use rethaw_sys::task;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -26,9 +29,9 @@ pub(crate) struct Rebuilt {
     stubs: Vec<Stub>,
     /// Killed (and with it everything in its namespace) unless the computation was resumed.
     init: Pid,
-    /// The init, stopped until everything else runs: while it is traced, it dies with us, and everything with it.
-    /// Letting go of it is what commits the restart.
-    parent: Option<Stopped>,
+    /// The init (and its keeper, if it has one), traced until everything else runs: while it is, it dies with us, and
+    /// everything with it. Letting go of it is what commits the restart.
+    parents: Vec<Stopped>,
     resumed: bool,
     notifiers: Notifiers,
     /// Threads that go on with a timed call.
@@ -47,21 +50,32 @@ impl Rebuilt {
         let mut rebuilt = Rebuilt {
             stubs: Vec::new(),
             init: init.pid(),
-            parent: None,
+            parents: Vec::new(),
             resumed: false,
             notifiers: Vec::new(),
             asleep: HashMap::new(),
         };
         let objects = RebuiltObjects::build(plan, reader, init)?;
-        let mut parent = stop_init(init.pid())?;
+        let mut parent = stop_init(init.parent())?;
+        if init.keeper().is_some() {
+            rebuilt.parents.push(stop_init(init.pid())?);
+        }
+        let mut terminals = build_terminals(plan, init.parent(), &mut parent)?;
         let mut segments = plan.sysv.segments();
-        rebuilt.stubs = Family::new(plan, &mut parent)?.make(|stub, record| {
+        rebuilt.stubs = Family::new(plan, &mut parent)?.make(|stub, record, parent| {
             segments.make(stub, record, &plan.processes, reader, warnings)?;
-            rebuild_memory(stub, record, plan, reader, &objects, progress, warnings)
+            let sources = memory::Sources {
+                plan,
+                process: record,
+                objects: &objects,
+                parent: parent.and_then(|parent| parent.memory.as_ref()),
+            };
+            rebuild_memory(stub, record, reader, &sources, progress, warnings)
         })?;
-        rebuilt.parent = Some(parent);
+        rebuilt.parents.push(parent);
+        terminals.open_controlling(plan, &mut rebuilt.stubs)?;
         plan.sysv.rebuild(&mut rebuilt.stubs, &plan.processes, warnings)?;
-        let mut table = Table::new(plan, init, &mut rebuilt.stubs)?;
+        let mut table = Table::new(plan, init, terminals, &mut rebuilt.stubs)?;
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             table.rebuild(stub, record, &objects, warnings)?;
         }
@@ -100,6 +114,11 @@ impl Rebuilt {
             .ok_or_else(|| super::plan::damaged("no main process"))
     }
 
+    /// Gives the launcher's terminal to the program.
+    pub fn hand_over_terminal(&self, plan: &Plan) -> Option<Redraw> {
+        outside::hand_over(plan, &self.stubs)
+    }
+
     /// Lets everything run, the init last: if we are killed before, everything dies with it.
     pub fn resume(mut self) -> Result<()> {
         for (fd, instance) in &self.notifiers {
@@ -114,8 +133,8 @@ impl Rebuilt {
                 }
             }
         }
-        if let Some(init) = self.parent.take() {
-            init.detach().context(|| "the init has ended".to_owned())?;
+        for parent in self.parents.drain(..).rev() {
+            parent.detach().context(|| "the init has ended".to_owned())?;
         }
         self.resumed = true;
         Ok(())
@@ -145,12 +164,21 @@ fn stop_init(pid: Pid) -> Result<Stopped> {
     }
 }
 
+/// Before the processes: whoever leads a session gets its controlling terminal before it has children.
+fn build_terminals(plan: &Plan, pid: Pid, init: &mut Stopped) -> Result<Terminals> {
+    let name = || "cannot use the init".to_owned();
+    let foothold = own_foothold(pid, plan.foothold).context(name)?;
+    let mut remote = Remote::begin_disposable(init, &foothold).context(name)?;
+    let terminals = Terminals::build(plan, pid, &mut remote)?;
+    remote.end().context(name)?;
+    Ok(terminals)
+}
+
 fn rebuild_memory(
     stub: &mut Stub,
     record: &ProcessV1,
-    plan: &Plan,
     reader: &ImageReader,
-    objects: &RebuiltObjects,
+    sources: &memory::Sources<'_>,
     progress: Progress<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
@@ -158,19 +186,7 @@ fn rebuild_memory(
         return Err(Error::Ended);
     };
     signal::reset(&mut stub.remote()?)?;
-    stub.empty()?;
-    memory::rebuild(
-        stub,
-        address_space,
-        reader,
-        &memory::Sources {
-            plan,
-            process: record,
-            objects,
-        },
-        progress,
-        warnings,
-    )
+    memory::rebuild(stub, address_space, reader, sources, progress, warnings)
 }
 
 /// Threads and everything that needs no other process.

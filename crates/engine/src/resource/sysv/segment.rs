@@ -8,7 +8,6 @@ use crate::resource::memory::PageRange;
 use crate::restart::{Plan, Stub, damaged};
 use rethaw_image::record::{Backing, MappingV1, SegmentV1};
 use rethaw_image::{ImageReader, PAGE, RunKind};
-use rethaw_sys::arch::TASK_SIZE;
 use rethaw_sys::proc::{Pid, Vma};
 use rethaw_sys::remote::{Foothold, Remote};
 use std::collections::BTreeMap;
@@ -141,28 +140,14 @@ pub(super) fn attach_missing(
     Ok(hand)
 }
 
-/// The mappings of one attachment lie where the segment would, in whole or in pieces. After mremap(2) they do not,
-/// and could not be made again.
+/// Every mapping of a segment has to be one of these.
 pub(super) fn check_mappings(pid: Pid, mappings: &[MappingV1], segments: &mut [Segment]) -> Result<()> {
     for mapping in mappings.iter().filter(|mapping| is_of(mapping)) {
         let Some(segment) = segments.iter_mut().find(|s| id(&s.record) == mapping.segment) else {
-            return Err(refused(
-                pid,
-                "System V shared memory that the process may not ask for",
-            ));
+            let what = "System V shared memory that the process may not ask for";
+            return Err(refused(pid, what));
         };
         segment.record.huge_page = mapping.huge_page;
-        let Some((start, end)) = place(&segment.record, mapping) else {
-            return Err(refused(pid, "System V shared memory that was moved (mremap)"));
-        };
-        let foreign = |other: &MappingV1| {
-            let fixed = is_of(other) || matches!(other.backing(), Backing::Vdso | Backing::Vvar);
-            let same = other.segment == mapping.segment && base(other) == Some(start);
-            fixed && !(is_of(other) && same) && other.start < end && start < other.end
-        };
-        if mappings.iter().any(foreign) {
-            return Err(refused(pid, "System V shared memory that was moved (mremap)"));
-        }
     }
     Ok(())
 }
@@ -175,25 +160,18 @@ pub(super) fn id(record: &SegmentV1) -> i32 {
     record.ipc.map_or(-1, |ipc| ipc.id)
 }
 
-/// Where the segment was attached.
-fn base(mapping: &MappingV1) -> Option<u64> {
-    mapping.start.checked_sub(mapping.offset)
-}
-
-/// What the whole segment takes there.
-fn place(record: &SegmentV1, mapping: &MappingV1) -> Option<(u64, u64)> {
-    let start = base(mapping)?;
-    let len = record
+/// What it takes in an address space.
+fn len(record: &SegmentV1) -> Option<u64> {
+    record
         .size
-        .checked_next_multiple_of(record.huge_page.max(PAGE as u64))?;
-    let end = start.checked_add(len)?;
-    (start > 0 && end <= TASK_SIZE).then_some((start, end))
+        .checked_next_multiple_of(record.huge_page.max(PAGE as u64))
 }
 
 /// Whether `mapping` can be one of this segment.
 pub(super) fn fits(record: &SegmentV1, mapping: &MappingV1) -> bool {
-    let inside = |(start, end)| start <= mapping.start && mapping.end <= end;
-    id(record) == mapping.segment && mapping.shared && place(record, mapping).is_some_and(inside)
+    let end = mapping.offset.checked_add(mapping.end - mapping.start);
+    let inside = end.zip(len(record)).is_some_and(|(end, len)| end <= len);
+    id(record) == mapping.segment && mapping.shared && inside
 }
 
 /// Makes it again and fills it.
@@ -238,67 +216,51 @@ pub(super) fn rebuild(
     Ok(())
 }
 
-/// Attaches all segments of a process in a stub that has nothing else yet, and takes away what it had not.
+/// Attaches all segments of a process, before its other mappings are made.
 pub(crate) fn attach(stub: &mut Stub, mappings: &[MappingV1], plan: &Plan) -> Result<()> {
-    let mut attachments: BTreeMap<u64, Vec<&MappingV1>> = BTreeMap::new();
+    // What shmat(2) gave once, in whole or in pieces, was for the kernel one attachment, with one beginning (shmdt(2)).
+    let mut attachments: BTreeMap<(i32, u64, bool), Vec<&MappingV1>> = BTreeMap::new();
     for mapping in mappings.iter().filter(|mapping| is_of(mapping)) {
-        let base = base(mapping).ok_or_else(|| damaged("System V shared memory at no address"))?;
-        attachments.entry(base).or_default().push(mapping);
+        let begin = mapping.start.wrapping_sub(mapping.offset);
+        let attachment = (mapping.segment, begin, mapping.read_only);
+        attachments.entry(attachment).or_default().push(mapping);
     }
-    for pieces in attachments.values() {
-        let Some(first) = pieces.first() else { continue };
-        let name = || format!("cannot attach System V shared memory at {:#x}", first.start);
-        let record = plan.sysv.segment(first.segment)?;
-        let whole = place(record, first).ok_or_else(|| damaged("System V shared memory at no address"))?;
-        attach_one(&mut stub.remote()?, record, whole, pieces).context(name)?;
+    for ((id, begin, _), pieces) in attachments {
+        let name = || format!("cannot attach System V shared memory at {begin:#x}");
+        attach_one(&mut stub.remote()?, plan.sysv.segment(id)?, &pieces).context(name)?;
     }
     Ok(())
 }
 
-fn attach_one(
-    remote: &mut Remote<'_>,
-    record: &SegmentV1,
-    (start, end): (u64, u64),
-    pieces: &[&MappingV1],
-) -> io::Result<()> {
+/// Attaches it wherever there is room, and moves the pieces to where they were.
+fn attach_one(remote: &mut Remote<'_>, record: &SegmentV1, pieces: &[&MappingV1]) -> io::Result<()> {
     let executable = pieces
         .iter()
         .any(|piece| piece.protection & libc::PROT_EXEC as u32 != 0);
-    let read_only = pieces.iter().any(|piece| piece.read_only);
     let mut flags = if executable { libc::SHM_EXEC } else { 0 };
     let mut protection = libc::PROT_READ | if executable { libc::PROT_EXEC } else { 0 };
-    if read_only {
-        flags |= libc::SHM_RDONLY;
-    } else {
-        protection |= libc::PROT_WRITE;
+    match pieces.iter().any(|piece| piece.read_only) {
+        true => flags |= libc::SHM_RDONLY,
+        false => protection |= libc::PROT_WRITE,
     }
-    remote.must(libc::SYS_shmat, [id(record) as u64, start, flags as u64, 0, 0, 0])?;
-    let mut gap = start;
-    let ends = pieces
-        .iter()
-        .map(|piece| (piece.start, piece.end))
-        .chain([(end, end)]);
-    for (from, to) in ends {
-        if gap < from {
-            remote.must(libc::SYS_munmap, [gap, from - gap, 0, 0, 0, 0])?;
+    for piece in pieces {
+        // So that the kernel does not choose a place that overlaps.
+        let kept = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE) as u64;
+        let (len, none) = (piece.end - piece.start, libc::PROT_NONE as u64);
+        remote.must(libc::SYS_mmap, [piece.start, len, none, kept, u64::MAX, 0])?;
+    }
+    let at = remote.must(libc::SYS_shmat, [id(record) as u64, 0, flags as u64, 0, 0, 0])?;
+    for piece in pieces {
+        let (from, len) = (at + piece.offset, piece.end - piece.start);
+        let fixed = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
+        remote.must(libc::SYS_mremap, [from, len, len, fixed, piece.start, 0])?;
+        if piece.protection != protection as u32 {
+            let arguments = [piece.start, len, piece.protection.into(), 0, 0, 0];
+            remote.must(libc::SYS_mprotect, arguments)?;
         }
-        gap = to;
     }
-    for piece in pieces
-        .iter()
-        .filter(|piece| piece.protection != protection as u32)
-    {
-        let arguments = [
-            piece.start,
-            piece.end - piece.start,
-            piece.protection.into(),
-            0,
-            0,
-            0,
-        ];
-        remote.must(libc::SYS_mprotect, arguments)?;
-    }
-    Ok(())
+    let len = len(record).unwrap_or_default();
+    remote.must(libc::SYS_munmap, [at, len, 0, 0, 0, 0]).map(drop)
 }
 
 /// Removes what was removed before, now that it is attached.
