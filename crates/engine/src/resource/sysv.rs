@@ -181,6 +181,11 @@ struct Owner {
 }
 
 impl Owner {
+    /// Whether an object can be left out when others remove it: it was only taken to be on the safe side.
+    fn may_miss(&self, used_by: &[i32]) -> bool {
+        !self.private && !self.used(used_by)
+    }
+
     /// Whether one of these processes is of the computation.
     fn used(&self, by: &[i32]) -> bool {
         by.iter().any(|pid| self.members.contains(pid))
@@ -203,9 +208,9 @@ enum Sort {
     Queue,
 }
 
-/// Whether an object that others can remove is gone.
+/// Whether an object, or a message in it, was removed by others since it was listed.
 fn is_gone(error: &io::Error) -> bool {
-    [Some(libc::EIDRM), Some(libc::EINVAL)].contains(&error.raw_os_error())
+    [Some(libc::EIDRM), Some(libc::EINVAL), Some(libc::ENOMSG)].contains(&error.raw_os_error())
 }
 
 /// Where the kernel's struct about an object is put in the scratch memory, and how long it is at most.

@@ -40,7 +40,7 @@ pub(super) fn collect(
         let messages = match count {
             0 => Vec::new(),
             _ => match copy(pid, state.id, count, bytes, remote) {
-                Err(e) if !owner.private && is_gone(&e) => continue,
+                Err(e) if owner.may_miss(&used_by) && is_gone(&e) => continue,
                 outcome => outcome.context(name)?,
             },
         };
