@@ -1,6 +1,6 @@
 //! System V shared memory.
 
-use super::{Owner, Sort, State, refused};
+use super::{Owner, Sort, State, is_gone, refused};
 use crate::Result;
 use crate::checkpoint::snapshot::{self, Copy};
 use crate::error::Context;
@@ -26,6 +26,8 @@ const FIRST_STREAM: u32 = 1 << 24;
 pub(crate) struct Segment {
     pub record: SegmentV1,
     pub mapped: Vec<(Pid, PageRange)>,
+    /// Can be left out when others remove it.
+    may_miss: bool,
 }
 
 impl Segment {
@@ -87,6 +89,7 @@ pub(super) fn collect(all: &[State], attached: &[(Pid, Vma)], owner: &Owner) -> 
                 huge_page: 0,
             },
             mapped: Vec::new(),
+            may_miss: attached_here == 0 && owner.may_miss(&[maker, user]),
         };
         for (pid, vma) in here() {
             let range = PageRange {
@@ -107,7 +110,7 @@ pub(super) fn collect(all: &[State], attached: &[(Pid, Vma)], owner: &Owner) -> 
 
 /// Attaches what no process has (or has only in part) in a copy of a process, which is ours alone.
 pub(super) fn attach_missing(
-    segments: &mut [Segment],
+    segments: &mut Vec<Segment>,
     pid: Pid,
     remote: &mut Remote<'_>,
     foothold: &Foothold,
@@ -117,17 +120,17 @@ pub(super) fn attach_missing(
     let name = || "cannot attach System V shared memory".to_owned();
     let foothold = foothold.in_copy(copy).context(name)?;
     let mut remote = Remote::begin_disposable(hand.stopped(), &foothold).context(name)?;
-    for segment in segments {
+    for mut segment in std::mem::take(segments) {
         let missing = segment.missing();
         if missing.is_empty() {
+            segments.push(segment);
             continue;
         }
-        let address = remote
-            .must(
-                libc::SYS_shmat,
-                [id(&segment.record) as u64, 0, libc::SHM_RDONLY as u64, 0, 0, 0],
-            )
-            .context(name)?;
+        let attach = [id(&segment.record) as u64, 0, libc::SHM_RDONLY as u64, 0, 0, 0];
+        let address = match remote.call(libc::SYS_shmat, attach).context(name)? {
+            Err(e) if segment.may_miss && is_gone(&e) => continue,
+            outcome => outcome.context(name)?,
+        };
         segment.mapped.extend(missing.into_iter().map(|part| {
             let at_address = PageRange {
                 start: address + part.start,
@@ -136,6 +139,7 @@ pub(super) fn attach_missing(
             };
             (copy, at_address)
         }));
+        segments.push(segment);
     }
     Ok(hand)
 }
