@@ -7,7 +7,7 @@ mod inherited;
 mod kinship;
 pub(crate) mod release;
 mod sleep;
-mod snapshot;
+pub(crate) mod snapshot;
 mod vfork;
 mod write;
 
@@ -22,7 +22,8 @@ use rethaw_image::{Identity, ImageWriter};
 use snapshot::Copy;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use write::{PageCopier, Source};
+pub(crate) use write::PageCopier;
+use write::Source;
 
 /// How memory is made stable while it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -172,11 +173,12 @@ fn collect_and_copy(
     writer: &mut ImageWriter,
 ) -> Result<Collected> {
     let copy = !options.stop && options.pause_method != PauseMethod::Stop;
-    let collected = match collect(tree, frozen, options, copy) {
+    let mut collected = match collect(tree, frozen, options, copy) {
         // No memory or no process slot for the copies: the program waits instead.
         Err(Error::Os { source, .. }) if copy && no_room(&source) => collect(tree, frozen, options, false)?,
         outcome => outcome?,
     };
+    collected.sysv.copy(&mut PageCopier::new(writer, 0, &|_, _| {}))?;
     if !collected.copies.is_empty() {
         copy_in_pause(writer, &collected)?;
     }

@@ -1,7 +1,10 @@
 //! Changes an image as if it had been taken elsewhere.
 
 use crate::{Failure, Result};
-use rethaw_image::record::{ComputationV1, DescriptionV1, PipeV1, ProcessV1, SharedObjectV1};
+use rethaw_image::record::{
+    ComputationV1, DescriptionV1, MessageQueueV1, PipeV1, ProcessV1, SegmentV1, SemaphoreSetV1,
+    SharedObjectV1,
+};
 use rethaw_image::{
     Compression, Folder, Identity, ImageReader, ImageWriter, MAX_RUN, PageRun, RunKind, SectionKind,
 };
@@ -34,6 +37,9 @@ pub fn derive(folder: &Path, change: impl Fn(&mut ProcessV1)) -> Result<()> {
     copy::<DescriptionV1>(&reader, &mut writer, SectionKind::Description, |_| {})?;
     copy::<SharedObjectV1>(&reader, &mut writer, SectionKind::SharedObject, |_| {})?;
     copy::<PipeV1>(&reader, &mut writer, SectionKind::Pipe, |_| {})?;
+    copy::<SegmentV1>(&reader, &mut writer, SectionKind::Segment, |_| {})?;
+    copy::<SemaphoreSetV1>(&reader, &mut writer, SectionKind::SemaphoreSet, |_| {})?;
+    copy::<MessageQueueV1>(&reader, &mut writer, SectionKind::MessageQueue, |_| {})?;
     writer.finish().map_err(failure)?;
     folder.commit(generation, &[path]).map_err(failure)
 }

@@ -51,11 +51,13 @@ macro_rules! programs {
 }
 
 programs! {
+    aio
     clock_continues
     clock_vdso
     descriptor_owner
     epoll
     epoll_closed_number
+    epoll_processes
     eventfd
     family_chain
     family_ended
@@ -81,6 +83,8 @@ programs! {
     heap
     huge_pages_reserved
     huge_pages_transparent
+    inotify
+    inotify_unread
     madvise_dontneed
     madvise_flags
     memory_anonymous
@@ -97,6 +101,8 @@ programs! {
     memory_sparse
     memory_vdso_moved
     pipe_ends
+    pidfd
+    pidfd_zombie
     pipe_in_flight
     process_controls
     process_controls_default
@@ -138,6 +144,10 @@ programs! {
     stdio
     terminal_pair
     terminal_session
+    sysv_memory_moved
+    sysv_messages
+    sysv_semaphores
+    sysv_shared_memory
     thread_join
     thread_leader_ended
     thread_local_storage
@@ -155,6 +165,7 @@ programs! {
     wait_futex_timeout
     wait_lock
     wait_poll_timeout
+    wait_semaphore
 }
 
 /// What cannot be checkpointed yet is refused with a clear message, and the program runs on.
@@ -164,6 +175,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("file_other_name", "hard link"),
     ("process_sharing_memory", "shares its memory"),
     ("process_sharing_siblings", "shares its descriptors"),
+    ("inotify_nameless", "path was not found"),
+    ("io_uring", "io_uring"),
+    ("mqueue_message", "posix message queue"),
     ("process_vfork_waiting", "vfork"),
     ("terminal_unopened", "not opened yet"),
 ];

@@ -6,6 +6,7 @@
 
 mod computation;
 mod file;
+mod ipc;
 mod manifest;
 mod memory;
 mod network;
@@ -15,6 +16,7 @@ mod unix;
 
 pub use computation::*;
 pub use file::*;
+pub use ipc::*;
 pub use manifest::*;
 pub use memory::*;
 pub use network::*;

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use crate::header::{HEADER_LEN, u32_at, u64_at};
-use crate::record::{ComputationV1, DescriptionV1, PipeV1, ProcessV1, SharedObjectV1, TerminalV1};
+use crate::record::{
+    ComputationV1, DescriptionV1, MessageQueueV1, PipeV1, ProcessV1, SegmentV1, SemaphoreSetV1,
+    SharedObjectV1, TerminalV1,
+};
 use crate::{Error, Result};
 
 /// What a section's record is. The numbers are in files: never change or use one again.
@@ -20,18 +23,27 @@ pub enum SectionKind {
     SharedObject = 5,
     /// [`PipeV1`]
     Pipe = 6,
+    /// [`SegmentV1`]
+    Segment = 10,
+    /// [`SemaphoreSetV1`]
+    SemaphoreSet = 11,
+    /// [`MessageQueueV1`]
+    MessageQueue = 12,
     /// [`TerminalV1`]
     Terminal = 25,
 }
 
 impl SectionKind {
     /// All kinds.
-    pub const ALL: [SectionKind; 6] = [
+    pub const ALL: [SectionKind; 9] = [
         Self::Computation,
         Self::Process,
         Self::Description,
         Self::SharedObject,
         Self::Pipe,
+        Self::Segment,
+        Self::SemaphoreSet,
+        Self::MessageQueue,
         Self::Terminal,
     ];
 
@@ -48,6 +60,9 @@ impl SectionKind {
             Self::Description => "open file description",
             Self::SharedObject => "shared object",
             Self::Pipe => "pipe",
+            Self::Segment => "shared memory segment",
+            Self::SemaphoreSet => "semaphore set",
+            Self::MessageQueue => "message queue",
             Self::Terminal => "pseudo-terminal",
         }
     }
@@ -63,6 +78,9 @@ impl SectionKind {
             Self::Description => check::<DescriptionV1>(bytes),
             Self::SharedObject => check::<SharedObjectV1>(bytes),
             Self::Pipe => check::<PipeV1>(bytes),
+            Self::Segment => check::<SegmentV1>(bytes),
+            Self::SemaphoreSet => check::<SemaphoreSetV1>(bytes),
+            Self::MessageQueue => check::<MessageQueueV1>(bytes),
             Self::Terminal => check::<TerminalV1>(bytes),
         }
     }

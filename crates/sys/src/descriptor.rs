@@ -49,6 +49,13 @@ pub fn set_timer_ticks(fd: BorrowedFd<'_>, ticks: u64) -> io::Result<()> {
     check(unsafe { libc::ioctl(fd.as_raw_fd(), TFD_IOC_SET_TICKS, &raw const ticks) }).map(drop)
 }
 
+/// Chooses the number of the next inotify watch (INOTIFY_IOC_SETNEXTWD, Linux 4.16, CONFIG_CHECKPOINT_RESTORE).
+pub fn set_next_watch(fd: BorrowedFd<'_>, wd: i32) -> io::Result<()> {
+    const INOTIFY_IOC_SETNEXTWD: libc::c_ulong = 0x4004_4900;
+    // SAFETY: an integer only.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), INOTIFY_IOC_SETNEXTWD, libc::c_long::from(wd)) }).map(drop)
+}
+
 /// Takes a lock of the description (F_OFD_SETLK of fcntl(2), Linux 3.15). `len` 0: to the end.
 pub fn lock_description(fd: BorrowedFd<'_>, exclusive: bool, start: u64, len: u64) -> io::Result<()> {
     let kind = if exclusive { libc::F_WRLCK } else { libc::F_RDLCK };

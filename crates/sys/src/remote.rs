@@ -71,6 +71,11 @@ impl Foothold {
         self.put_back(&ForcedMemory::open(copy)?)
     }
 
+    /// The same place in a copy of the process, which is ours.
+    pub fn in_copy(&self, copy: Pid) -> io::Result<Foothold> {
+        Foothold::own(copy, self.gadget, self.scratch)
+    }
+
     fn put_back(&self, memory: &ForcedMemory) -> io::Result<()> {
         self.borrowed
             .iter()

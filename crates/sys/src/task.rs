@@ -232,11 +232,12 @@ pub fn clock_ns(clock: libc::clockid_t) -> i64 {
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
-/// Whether an epoll instance `epoll` (process, descriptor) watches under number `watched` the description that
+/// Whether an epoll instance `epoll` (process, descriptor) watches under number `watched` (and how many others
+/// under that number come before) the description that
 /// `candidate` is a descriptor of (kcmp(2), KCMP_EPOLL_TFD, Linux 4.13).
-pub fn epoll_watches(epoll: (Pid, i32), watched: i32, candidate: (Pid, i32)) -> io::Result<bool> {
+pub fn epoll_watches(epoll: (Pid, i32), watched: (i32, u32), candidate: (Pid, i32)) -> io::Result<bool> {
     const KCMP_EPOLL_TFD: libc::c_int = 7;
-    let slot = [epoll.1 as u32, watched as u32, 0];
+    let slot = [epoll.1 as u32, watched.0 as u32, watched.1];
     // SAFETY: `slot` is a live struct kcmp_epoll_slot (three u32).
     let order = unsafe {
         libc::syscall(

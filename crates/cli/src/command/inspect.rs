@@ -6,7 +6,8 @@ use crate::message;
 use crate::options::InspectArgs;
 use crate::state::{Text, show_command};
 use rethaw_image::record::{
-    Backing, ComputationV1, DescriptionKind, DescriptionV1, MappingV1, PipeV1, ProcessV1, SharedObjectV1,
+    Backing, ComputationV1, DescriptionKind, DescriptionV1, MappingV1, MessageQueueV1, PipeV1, ProcessV1,
+    SegmentV1, SemaphoreSetV1, SharedObjectV1,
 };
 use rethaw_image::{Folder, ImageReader, SectionKind};
 use serde::Serialize;
@@ -30,6 +31,7 @@ struct Report {
     memory: BTreeMap<&'static str, u64>,
     shared_objects: usize,
     pipes: usize,
+    system_v_ipc: usize,
     descriptors: Vec<Descriptor>,
 }
 
@@ -127,6 +129,9 @@ fn look(path: &Path) -> Result<Report> {
         processes: processes_shown,
         shared_objects: reader.records::<SharedObjectV1>(SectionKind::SharedObject)?.len(),
         pipes: reader.records::<PipeV1>(SectionKind::Pipe)?.len(),
+        system_v_ipc: reader.records::<SegmentV1>(SectionKind::Segment)?.len()
+            + reader.records::<SemaphoreSetV1>(SectionKind::SemaphoreSet)?.len()
+            + reader.records::<MessageQueueV1>(SectionKind::MessageQueue)?.len(),
         descriptors: descriptions
             .iter()
             .map(|one| look_at_description(one, &processes))
@@ -188,7 +193,7 @@ fn kind_of_memory(mapping: &MappingV1) -> BTreeMap<&'static str, u64> {
         (Ok(Backing::Anonymous), _) => "anonymous",
         (Ok(Backing::File), _) if mapping.shared => "shared file",
         (Ok(Backing::File | Backing::SavedFile), _) => "private file",
-        (Ok(Backing::Object), _) => "shared memory",
+        (Ok(Backing::Object | Backing::Segment | Backing::AioRing), _) => "shared memory",
         (Ok(Backing::Vdso | Backing::Vvar), _) => "vdso",
         (Ok(Backing::Unknown) | Err(_), _) => "unknown",
     };
@@ -231,6 +236,8 @@ fn look_at_description(description: &DescriptionV1, processes: &[ProcessV1]) -> 
         Some(DescriptionKind::Terminal(path)) => ("terminal", lossy(path)),
         Some(DescriptionKind::Unix(socket)) => ("Unix socket", unix_socket(socket)),
         Some(DescriptionKind::Socket(socket)) => ("socket", socket_name(socket)),
+        Some(DescriptionKind::EndedProcess(_)) => ("pidfd", "of an ended process".to_string()),
+        Some(DescriptionKind::Inotify(inotify)) => ("inotify", format!("{} watched", inotify.watches.len())),
         Some(DescriptionKind::TcpConnection(connection)) => ("TCP connection", connection_name(connection)),
         Some(DescriptionKind::Master(number)) => ("terminal", format!("master of /dev/pts/{number}")),
         Some(DescriptionKind::Slave(number)) => ("terminal", format!("/dev/pts/{number}")),
@@ -338,8 +345,8 @@ fn show(report: &Report) -> String {
         text += &show_process(process);
     }
     text += &format!(
-        "{} shared memory object(s), {} pipe(s)\n",
-        report.shared_objects, report.pipes
+        "{} shared memory object(s), {} System V IPC object(s), {} pipe(s)\n",
+        report.shared_objects, report.system_v_ipc, report.pipes
     );
     text += "open files:\n";
     for one in &report.descriptors {

@@ -10,6 +10,7 @@ use crate::resource::memory::PageRange;
 use crate::resource::numbers::Numbers;
 use crate::resource::object::{Object, Objects};
 use crate::resource::socket::Farewell;
+use crate::resource::sysv::SystemV;
 use crate::resource::thread::{ContextProc, GoingOn};
 use crate::resource::{file, memory, process, sharing, thread};
 use crate::tree::{Ended, Tree};
@@ -36,6 +37,7 @@ pub(crate) struct Collected {
     pub pipes: Vec<PipeV1>,
     pub terminals: Vec<TerminalV1>,
     pub objects: Vec<Object>,
+    pub sysv: SystemV,
     /// Pages by the process that has them.
     pub pages: Vec<(Pid, Vec<PageRange>)>,
     /// Copy-on-write children by the process that they are of; empty when none were made.
@@ -72,12 +74,17 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     let (mut records, pipes) =
         descriptions.collect(&mut objects, &numbers, &options.launcher, options.external)?;
     let terminals = descriptions.terminals(&numbers, &mut records)?;
+    let mut sysv = SystemV::look(&frozen.processes, &processes)?;
     // A copy would become the child of a process that adopts orphans itself, and be seen by it: no more then, and in the
     // end none. Parents come before children.
     let mut adopts = false;
     for (stream, (frozen, record)) in (0..).zip(frozen.processes.iter_mut().zip(&mut processes)) {
-        let (ranges, made) =
-            collect_process(frozen, stream, record, &mut ended, &mut objects, copy && !adopts)?;
+        let shared = Shared {
+            objects: &mut objects,
+            sysv: &mut sysv,
+            ended: &mut ended,
+        };
+        let (ranges, made) = collect_process(frozen, stream, record, shared, copy && !adopts)?;
         copies.extend(made.map(|made| (frozen.speaker(), made)));
         pages.push((frozen.speaker(), ranges));
         adopts |= record.child_subreaper;
@@ -103,9 +110,17 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         pipes,
         terminals,
         objects: objects.into_vec(),
+        sysv,
         pages,
         copies,
     })
+}
+
+/// What belongs to several processes.
+struct Shared<'a> {
+    objects: &'a mut Objects,
+    sysv: &'a mut SystemV,
+    ended: &'a mut [ProcessV1],
 }
 
 /// Memory, threads, and what only the process itself is told.
@@ -113,8 +128,7 @@ fn collect_process(
     frozen: &mut FrozenProcess,
     stream: u32,
     record: &mut ProcessV1,
-    ended: &mut [ProcessV1],
-    objects: &mut Objects,
+    shared: Shared<'_>,
     copy: bool,
 ) -> Result<(Vec<PageRange>, Option<Copy>)> {
     let pid = frozen.speaker();
@@ -125,7 +139,7 @@ fn collect_process(
         .iter_mut()
         .map(|thread| thread::settle(pid, thread))
         .collect::<Result<Vec<_>>>()?;
-    let (mut address_space, ranges) = memory::collect(pid, stream, &maps, objects)?;
+    let (mut address_space, ranges) = memory::collect(pid, stream, &maps, shared.objects)?;
     let stack_pointers: Vec<u64> = going_on.iter().map(|thread| thread.registers.sp()).collect();
     let foothold = foothold::borrow(pid, &maps, &stack_pointers)?;
     if let Some(leader) = frozen.threads.first() {
@@ -136,10 +150,12 @@ fn collect_process(
     }
     let ask = |record: &mut ProcessV1, remote: &mut Remote<'_>| {
         process::collect_inside(pid, record, remote)?;
-        kinship::ask_how_ended(remote, record.pid, ended)
+        kinship::ask_how_ended(remote, record.pid, shared.ended)
             .context(|| format!("cannot ask for the ended children of process {pid}"))?;
         memory::collect_inside(pid, &mut address_space, remote)?;
-        objects.find_present(pid, remote)?;
+        shared.objects.find_present(pid, remote)?;
+        let mappings = &address_space.mappings;
+        shared.sysv.collect(pid, record, mappings, remote, &foothold)?;
         let wanted = copy && !record.child_subreaper;
         wanted
             .then(|| snapshot::copy_process(pid, remote, &foothold))

@@ -23,6 +23,11 @@ impl Copy {
     pub fn pid(&self) -> Pid {
         Pid(self.stopped.tid().0)
     }
+
+    /// For remote calls.
+    pub fn stopped(&mut self) -> &mut Stopped {
+        &mut self.stopped
+    }
 }
 
 impl Drop for Copy {

@@ -130,6 +130,14 @@ impl<'a> PageCopier<'a> {
         }
     }
 
+    /// Copies what is mapped in several processes.
+    pub fn mapped(&mut self, mapped: &[(Pid, PageRange)]) -> Result<()> {
+        mapped.iter().try_for_each(|(pid, range)| {
+            let ranges = std::slice::from_ref(range);
+            self.process(Source { pid: *pid, ranges }, None, |_| true)
+        })
+    }
+
     fn file(&mut self, stream: u32, file: &std::fs::File, size: u64) -> Result<()> {
         let name = || "cannot read a shared memory object".to_owned();
         // A description of our own, so that the program's offset stays where it is.
@@ -236,7 +244,7 @@ pub(crate) fn records(writer: &mut ImageWriter, collected: &Collected) -> Result
     for terminal in &collected.terminals {
         writer.record(SectionKind::Terminal, terminal)?;
     }
-    Ok(())
+    collected.sysv.write(writer)
 }
 
 /// Makes files durable that the program was writing: after the loss of the node they must be at least as

@@ -4,7 +4,7 @@
 use super::numbers::Numbers;
 use super::object::Objects;
 use super::thread::ContextProc;
-use super::{epoll, event, file, lock, owner, pipe, socket, terminal};
+use super::{epoll, event, file, inotify, lock, owner, pidfd, pipe, socket, terminal};
 use crate::Result;
 use crate::checkpoint::External;
 use crate::checkpoint::freeze::Frozen;
@@ -17,7 +17,7 @@ use rethaw_image::record::{
 use rethaw_sys::proc::{self, FdInfo, Pid};
 use rethaw_sys::task;
 use rustix::fs::{FileType, fstat};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -45,6 +45,9 @@ pub(crate) struct Descriptions {
     by_inode: BTreeMap<(u64, u64), Vec<usize>>,
     /// Where they are.
     pub processes: Processes,
+    /// Whose tables they are.
+    members: BTreeSet<Pid>,
+    watched: inotify::Found,
 }
 
 /// The processes whose descriptors these are.
@@ -53,7 +56,7 @@ pub(crate) struct Processes {
     /// Their numbers as they see them, by those that we see.
     pub inside: BTreeMap<i32, i32>,
     /// Their current folders.
-    pub folders: Vec<PathBuf>,
+    pub folders: BTreeSet<PathBuf>,
 }
 
 impl Descriptions {
@@ -66,6 +69,7 @@ impl Descriptions {
         let inside = status.ns_pids.last().copied().unwrap_or(pid.0);
         self.processes.inside.insert(pid.0, inside);
         self.processes.folders.extend(proc::cwd(pid));
+        self.members.insert(pid);
         let mut table = Vec::new();
         for fd in proc::fds(pid).context_proc()? {
             let info = FdInfo::read(pid, fd.number).context_proc()?;
@@ -139,6 +143,7 @@ impl Descriptions {
         known: &[Inherited],
         external: External,
     ) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
+        self.watched = inotify::Found::search(&self.seen, &self.processes.folders);
         let unix = socket::look(self, known, external)?;
         let mut pipes = pipe::Pipes::default();
         let mut records = Vec::new();
@@ -189,13 +194,24 @@ impl Descriptions {
             b"anon_inode:[timerfd]" => return event::collect_timerfd(seen),
             b"anon_inode:[signalfd]" => return event::collect_signalfd(seen),
             b"anon_inode:[eventpoll]" => return epoll::collect(seen, &self.seen),
-            b"anon_inode:[pidfd]" => return Err(seen.refused("a process descriptor (pidfd)")),
+            b"anon_inode:[pidfd]" => return pidfd::collect(seen, &self.members),
+            inotify::TARGET => return inotify::collect(seen, &self.watched),
+            b"anon_inode:[fanotify]" => return Err(seen.refused("a fanotify instance")),
+            b"anon_inode:[io_uring]" => return Err(seen.refused("an io_uring instance")),
+            b"anon_inode:[userfaultfd]" => return Err(seen.refused("a userfaultfd instance")),
+            b"anon_inode:[perf_event]" => return Err(seen.refused("a performance counter (perf)")),
+            b"anon_inode:[fscontext]" => return Err(seen.refused("a mount in the making (fsopen)")),
+            _ if target.starts_with(b"anon_inode:kvm") => return Err(seen.refused("a virtual machine (KVM)")),
+            _ if target.starts_with(b"anon_inode:bpf") => return Err(seen.refused("a BPF object")),
             _ if target.starts_with(b"anon_inode:") => return Err(seen.refused("a kernel object")),
             _ => {}
         }
         let stat = fstat(&seen.duplicate).context(|| format!("cannot look at {}", seen.name()))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Fifo => Ok(pipes.end(seen, stat.st_ino)),
+            FileType::RegularFile if is_message_queue(seen) => {
+                Err(seen.refused("a POSIX message queue, whose messages cannot be looked at (mq_open)"))
+            }
             FileType::RegularFile | FileType::Directory if target.ends_with(b" (deleted)") => {
                 collect_object(seen, objects)
             }
@@ -209,6 +225,12 @@ impl Descriptions {
             _ => Err(seen.refused("a file of unknown type")),
         }
     }
+}
+
+/// Whether it is on the mqueue file system (mq_overview(7)).
+fn is_message_queue(seen: &Seen) -> bool {
+    const MQUEUE_MAGIC: u32 = 0x1980_0202;
+    rustix::fs::fstatfs(&seen.duplicate).is_ok_and(|state| state.f_type as u32 == MQUEUE_MAGIC)
 }
 
 /// A memfd or a deleted file: it travels in the image.

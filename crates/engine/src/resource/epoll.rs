@@ -3,7 +3,7 @@
 use super::descriptor::Seen;
 use crate::Result;
 use crate::error::Context;
-use rethaw_image::record::{DescriptionKind, DescriptorV1, EpollV1, EpollWatchV1};
+use rethaw_image::record::{DescriptionKind, DescriptorV1, EpollV1, EpollWatchV1, ProcessV1};
 use rethaw_sys::proc::EpollTarget;
 use rethaw_sys::remote::Remote;
 use std::io;
@@ -11,19 +11,25 @@ use std::io;
 /// What it watches. /proc shows the descriptor numbers of the registration; those may stand for something else
 /// by now, so each is looked up by its inode among the process's descriptors (epoll(7), question 6).
 pub(crate) fn collect(epoll: &Seen, all: &[Seen]) -> Result<DescriptionKind> {
-    let watches = epoll
-        .info
-        .epoll
-        .iter()
-        .map(|target| watch(epoll, target, all))
-        .collect::<Result<_>>()?;
+    let mut watches = Vec::new();
+    let targets = &epoll.info.epoll;
+    for (index, target) in targets.iter().enumerate() {
+        // A number that was closed and used again can be there several times; the kernel counts in this order.
+        let before = targets[..index]
+            .iter()
+            .filter(|other| other.fd == target.fd)
+            .count();
+        watches.push(watch(epoll, target, before as u32, all)?);
+    }
     Ok(DescriptionKind::Epoll(EpollV1 { watches }))
 }
 
-fn watch(epoll: &Seen, target: &EpollTarget, all: &[Seen]) -> Result<EpollWatchV1> {
+fn watch(epoll: &Seen, target: &EpollTarget, before: u32, all: &[Seen]) -> Result<EpollWatchV1> {
+    let instance = (epoll.pid, epoll.fd);
     let same = |seen: &&Seen| {
-        rethaw_sys::task::epoll_watches((epoll.pid, epoll.fd), target.fd, (seen.pid, seen.fd))
-            .unwrap_or(false)
+        seen.info.ino.is_none_or(|ino| ino == target.ino)
+            && rethaw_sys::task::epoll_watches(instance, (target.fd, before), (seen.pid, seen.fd))
+                .unwrap_or(false)
     };
     let found = all.iter().position(|seen| same(&seen));
     let Some(index) = found else {
@@ -40,12 +46,13 @@ fn watch(epoll: &Seen, target: &EpollTarget, all: &[Seen]) -> Result<EpollWatchV
     })
 }
 
-/// Registers everything again, from inside a process whose descriptor `table` holds all of it.
+/// Registers everything again, from inside a process that has the instance.
 pub(crate) fn rebuild(
     remote: &mut Remote<'_>,
     epoll: &DescriptorV1,
     record: &EpollV1,
     table: &[DescriptorV1],
+    all: &[ProcessV1],
 ) -> Result<()> {
     for watch in &record.watches {
         let name = || format!("cannot register descriptor {} with epoll {}", watch.fd, epoll.fd);
@@ -54,14 +61,42 @@ pub(crate) fn rebuild(
             add(remote, epoll.fd, watch).context(name)?;
             continue;
         }
-        let Some(elsewhere) = table.iter().find(|d| d.description == watch.description) else {
-            return Err(crate::restart::damaged(
-                "an epoll instance that watches a file which no descriptor is of",
-            ));
-        };
-        add_under_old_number(remote, epoll.fd, watch, elsewhere.fd, now).context(name)?;
+        if let Some(elsewhere) = table.iter().find(|d| d.description == watch.description) {
+            add_under_old_number(remote, epoll.fd, watch, elsewhere.fd, now).context(name)?;
+            continue;
+        }
+        let fetched = fetch(remote, watch.description, all)?;
+        if fetched == watch.fd as u64 {
+            add(remote, epoll.fd, watch).context(name)?;
+        } else {
+            add_under_old_number(remote, epoll.fd, watch, fetched as i32, now).context(name)?;
+        }
+        remote
+            .must(libc::SYS_close, [fetched, 0, 0, 0, 0, 0])
+            .context(name)?;
     }
     Ok(())
+}
+
+/// A duplicate of a description that only another process has. Gives its number.
+fn fetch(remote: &mut Remote<'_>, description: u32, all: &[ProcessV1]) -> Result<u64> {
+    let name = || "cannot duplicate a descriptor of another process".to_owned();
+    let mut tables = all
+        .iter()
+        .flat_map(|p| p.descriptors.iter().map(move |d| (p.pid, d)));
+    let Some((pid, there)) = tables.find(|(_, d)| d.description == description) else {
+        return Err(crate::restart::damaged(
+            "an epoll instance that watches a file which no descriptor is of",
+        ));
+    };
+    let pidfd = remote
+        .must(libc::SYS_pidfd_open, [pid as u64, 0, 0, 0, 0, 0])
+        .context(name)?;
+    let got = remote.must(libc::SYS_pidfd_getfd, [pidfd, there.fd as u64, 0, 0, 0, 0]);
+    remote
+        .must(libc::SYS_close, [pidfd, 0, 0, 0, 0, 0])
+        .context(name)?;
+    got.context(name)
 }
 
 fn add(remote: &mut Remote<'_>, epoll: i32, watch: &EpollWatchV1) -> io::Result<()> {

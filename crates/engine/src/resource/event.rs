@@ -50,7 +50,14 @@ pub(crate) fn collect_timerfd(seen: &Seen) -> Result<DescriptionKind> {
         .info
         .timerfd
         .ok_or_else(|| seen.refused("a timerfd that the kernel does not describe"))?;
+    let real = [libc::CLOCK_REALTIME, libc::CLOCK_REALTIME_ALARM].contains(&found.clock);
+    let absolute = found.settime_flags & TimerfdTimerFlags::ABSTIME.bits() != 0;
+    let left = found.value.as_nanos() as i64;
     Ok(DescriptionKind::TimerFd(TimerFdV1 {
+        expires_ns: match real && absolute && left > 0 {
+            true => rethaw_sys::task::clock_ns(libc::CLOCK_REALTIME).saturating_add(left),
+            false => 0,
+        },
         clock: found.clock,
         settime_flags: found.settime_flags as i32,
         remaining_ns: found.value.as_nanos() as u64,
@@ -59,8 +66,9 @@ pub(crate) fn collect_timerfd(seen: &Seen) -> Result<DescriptionKind> {
     }))
 }
 
-/// Makes a timerfd, armed with what was left. An absolute timer becomes a relative one that expires at the
-/// same moment (the clocks go on); unread expirations are set by TFD_IOC_SET_TICKS.
+/// Makes a timerfd, armed with what was left. A time of CLOCK_REALTIME stays that time; an absolute timer of
+/// another clock becomes a relative one that expires at the same moment (those clocks go on). Unread expirations
+/// are set by TFD_IOC_SET_TICKS.
 pub(crate) fn rebuild_timerfd(record: &TimerFdV1) -> Result<OwnedFd> {
     let name = || "cannot rebuild a timerfd".to_owned();
     let clock = match record.clock {
@@ -80,7 +88,15 @@ pub(crate) fn rebuild_timerfd(record: &TimerFdV1) -> Result<OwnedFd> {
         it_interval: timespec(record.interval_ns),
         it_value: timespec(left),
     };
-    if left > 0 {
+    if record.expires_ns > 0 {
+        let spec = Itimerspec {
+            it_value: timespec(record.expires_ns.cast_unsigned()),
+            ..spec
+        };
+        let known = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
+        let flags = TimerfdTimerFlags::from_bits_retain(record.settime_flags.cast_unsigned()) & known;
+        timerfd_settime(&fd, flags, &spec).context(name)?;
+    } else if left > 0 {
         timerfd_settime(&fd, TimerfdTimerFlags::empty(), &spec).context(name)?;
     }
     if record.ticks > 0 {

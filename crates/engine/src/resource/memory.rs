@@ -13,7 +13,7 @@ pub(crate) use self::pages::PageRange;
 use self::inherit::Part;
 use super::object::{Objects, RebuiltObjects};
 use super::thread::ContextProc;
-use super::vdso;
+use super::{aio, sysv, vdso};
 use crate::checkpoint::Progress;
 use crate::error::Context;
 use crate::restart::{Plan, Stub};
@@ -85,6 +85,7 @@ pub(crate) fn rebuild(
     let same_program = sources.parent.is_some_and(|parent| parent.exe == record.exe);
     layout::rebuild(stub, record, sources.plan, same_program, warnings)?;
     vdso::rebuild(stub, sources.process, warnings)?;
+    sysv::attach(stub, &record.mappings, sources.plan)?;
     let (pieces, stale) = pages::to_write(reader, record, sources.parent, &parts)?;
     for range in stale {
         map::forget_pages(stub, &range)?;
@@ -96,6 +97,7 @@ pub(crate) fn rebuild(
             false => map::map(stub, mapping, filled, sources)?,
         }
     }
+    aio::rebuild(stub, &record.mappings, warnings)?;
     pages::fill(stub.pid, reader, &pieces, &record.mappings, progress)?;
     for Part { mapping, kept } in &parts {
         let filled = pages::has_pages(mapping, &pieces);

@@ -5,12 +5,12 @@ use super::descriptor::reads;
 use super::object::RebuiltObjects;
 use super::socket::{MadeSockets, Workshop};
 use super::terminal::Terminals;
-use super::{epoll, event, file, lock, owner, pipe, socket};
+use super::{epoll, event, file, inotify, lock, owner, pidfd, pipe, socket};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::restart::{Passage, Plan, Stub, damaged};
-use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, ProcessV1};
+use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, InotifyV1, ProcessV1};
 use rethaw_sys::proc::Limits;
 use rethaw_sys::task;
 use std::collections::BTreeMap;
@@ -28,6 +28,7 @@ pub(crate) struct Table<'a> {
     pipes: BTreeMap<u32, (OwnedFd, OwnedFd)>,
     /// By the numbers of their descriptions.
     sockets: BTreeMap<u32, OwnedFd>,
+    pidfds: pidfd::Rebuilt,
     terminals: Terminals,
     /// No descriptor table was rebuilt yet.
     first: bool,
@@ -40,6 +41,7 @@ impl<'a> Table<'a> {
         plan: &'a Plan,
         init: &Init,
         terminals: Terminals,
+        pidfds: pidfd::Rebuilt,
         mut workshop: Workshop<'_>,
         objects: &RebuiltObjects,
         warnings: &mut Vec<String>,
@@ -58,6 +60,7 @@ impl<'a> Table<'a> {
             made: BTreeMap::new(),
             pipes,
             sockets,
+            pidfds,
             terminals,
             first: true,
         };
@@ -178,7 +181,7 @@ impl<'a> Table<'a> {
             }
             let mut remote = stub.remote()?;
             if let Some(epoll) = table.iter().find(|d| d.description == id) {
-                epoll::rebuild(&mut remote, epoll, watched, &table)?;
+                epoll::rebuild(&mut remote, epoll, watched, &table, &plan.processes)?;
             }
             for fd in passed {
                 remote
@@ -246,13 +249,20 @@ impl<'a> Table<'a> {
                 .sockets
                 .remove(&record.id)
                 .ok_or_else(|| damaged("a socket that is missing"))?,
+            DescriptionKind::Inotify(_) => inotify::make()?,
             DescriptionKind::Master(_) | DescriptionKind::Slave(_) | DescriptionKind::Controlling(_) => {
                 let terminal = self.terminals.remove(record.id);
                 return terminal.ok_or_else(|| damaged("a pseudo-terminal that is missing"));
             }
-            DescriptionKind::PidFd(_) => {
-                return Err(damaged("a descriptor of a kind that this version does not know"));
+            DescriptionKind::PidFd(pid) => {
+                let now = self.pidfds.pids.get(pid).ok_or_else(|| pidfd::missing(*pid))?;
+                pidfd::rebuild(record, *now)?
             }
+            DescriptionKind::EndedProcess(_) => self
+                .pidfds
+                .ended
+                .remove(&record.id)
+                .ok_or_else(|| damaged("a pidfd that is missing"))?,
         };
         event::set_flags(&fd, record)?;
         Ok(fd)
@@ -273,14 +283,11 @@ impl<'a> Table<'a> {
             if let (Some(DescriptionKind::Epoll(watched)), Some(stub)) =
                 (&record.kind, stubs.get_mut(first.0))
             {
-                let table = self
-                    .plan
-                    .processes
-                    .get(first.0)
-                    .map_or(&[][..], |process| &process.descriptors);
+                let all = &self.plan.processes;
+                let table = all.get(first.0).map_or(&[][..], |process| &process.descriptors);
                 let own = table.iter().find(|descriptor| descriptor.description == *number);
                 if let Some(own) = own {
-                    epoll::rebuild(&mut stub.remote()?, own, watched, table)?;
+                    epoll::rebuild(&mut stub.remote()?, own, watched, table, all)?;
                 }
             }
             lock::rebuild(record, fd, self.plan, stubs, holders, warnings)?;
@@ -299,6 +306,37 @@ impl<'a> Table<'a> {
             }
         }
         holders
+    }
+}
+
+/// inotify instances that watch again, until the program runs.
+pub(crate) type Notifiers = Vec<(OwnedFd, InotifyV1)>;
+
+impl Table<'_> {
+    /// Lets inotify instances watch again, after everything else was opened.
+    pub fn watch(mut self, stubs: &[Stub]) -> Result<Notifiers> {
+        let mut notifiers = Vec::new();
+        for record in self.plan.descriptions.values() {
+            let Some(DescriptionKind::Inotify(instance)) = &record.kind else {
+                continue;
+            };
+            let Some(fd) = self.made.remove(&record.id) else {
+                continue;
+            };
+            let open = |description: u32| {
+                let mut all = stubs.iter().zip(&self.plan.processes);
+                all.find_map(|(stub, process)| {
+                    let descriptor = process
+                        .descriptors
+                        .iter()
+                        .find(|d| d.description == description)?;
+                    Some(PathBuf::from(format!("/proc/{}/fd/{}", stub.pid, descriptor.fd)))
+                })
+            };
+            inotify::rebuild(&fd, instance, &self.plan.places, open)?;
+            notifiers.push((fd, instance.clone()));
+        }
+        Ok(notifiers)
     }
 }
 

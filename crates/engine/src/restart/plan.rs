@@ -4,7 +4,7 @@ use super::{Options, Places, valid};
 use crate::checkpoint::kin_of;
 use crate::init::FOOTHOLD_SIZE;
 use crate::lineage::{self, Kin, Step};
-use crate::resource::{terminal, vdso};
+use crate::resource::{sysv, terminal, vdso};
 use crate::{Error, Result};
 use rethaw_image::record::{
     ComputationV1, DescriptionKind, DescriptionV1, EpollV1, PipeV1, ProcessV1, SharedObjectV1, TerminalV1,
@@ -28,6 +28,7 @@ pub(crate) struct Plan {
     pub descriptions: BTreeMap<u32, DescriptionV1>,
     pub objects: BTreeMap<u32, SharedObjectV1>,
     pub pipes: BTreeMap<u32, PipeV1>,
+    pub sysv: sysv::Records,
     /// By their numbers (/dev/pts).
     pub terminals: BTreeMap<u32, TerminalV1>,
     pub places: Places,
@@ -45,6 +46,7 @@ impl Plan {
         let processes: Vec<ProcessV1> = reader.records(SectionKind::Process)?;
         let objects: Vec<SharedObjectV1> = reader.records(SectionKind::SharedObject)?;
         valid::check(&processes, &objects)?;
+        let sysv = sysv::Records::read(reader, &processes)?;
         let processes = in_order(processes)?;
         let births = births(&processes, computation.parent_pid)?;
         let (ended, processes) = processes.into_iter().partition(has_ended);
@@ -64,6 +66,7 @@ impl Plan {
             descriptions,
             objects: objects.into_iter().map(|o| (o.object, o)).collect(),
             pipes: pipes.into_iter().map(|p| (p.pipe, p)).collect(),
+            sysv,
             terminals,
             places: Places(options.map.clone()),
             foothold,

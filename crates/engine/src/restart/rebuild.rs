@@ -9,11 +9,12 @@ use crate::checkpoint::collect_end;
 use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::resource::object::RebuiltObjects;
+use crate::resource::pidfd;
 use crate::resource::socket::Workshop;
-use crate::resource::table::Table;
+use crate::resource::table::{Notifiers, Table};
 use crate::resource::terminal::Terminals;
 use crate::resource::terminal::outside::{self, Redraw};
-use crate::resource::{credentials, limit, memory, process, signal, thread, timer};
+use crate::resource::{credentials, inotify, limit, memory, process, signal, thread, timer};
 use crate::tree::{Ended, InterruptedBefore, Main};
 use rethaw_image::ImageReader;
 use rethaw_image::record::ProcessV1;
@@ -34,6 +35,7 @@ pub(crate) struct Rebuilt {
     /// everything with it. Letting go of it is what commits the restart.
     parents: Vec<Stopped>,
     resumed: bool,
+    notifiers: Notifiers,
     /// Threads that go on with a timed call.
     pub asleep: HashMap<Tid, InterruptedBefore>,
 }
@@ -52,6 +54,7 @@ impl Rebuilt {
             init: init.pid(),
             parents: Vec::new(),
             resumed: false,
+            notifiers: Vec::new(),
             asleep: HashMap::new(),
         };
         let objects = RebuiltObjects::build(plan, reader, init)?;
@@ -60,7 +63,9 @@ impl Rebuilt {
             rebuilt.parents.push(stop_init(init.pid())?);
         }
         let mut terminals = build_terminals(plan, &mut parent)?;
+        let mut segments = plan.sysv.segments();
         rebuilt.stubs = Family::new(plan, &mut parent)?.make(|stub, record, parent| {
+            segments.make(stub, record, &plan.processes, reader, warnings)?;
             let sources = memory::Sources {
                 plan,
                 process: record,
@@ -70,8 +75,10 @@ impl Rebuilt {
             rebuild_memory(stub, record, reader, &sources, progress, warnings)
         })?;
         terminals.open_controlling(plan, &mut rebuilt.stubs)?;
+        plan.sysv.rebuild(&mut rebuilt.stubs, &plan.processes, warnings)?;
+        let pidfds = pidfd::Rebuilt::build(plan, &mut rebuilt.stubs)?;
         let workshop = Workshop::new(plan, init, &mut parent, &mut rebuilt.stubs)?;
-        let mut table = Table::new(plan, init, terminals, workshop, &objects, warnings)?;
+        let mut table = Table::new(plan, init, terminals, pidfds, workshop, &objects, warnings)?;
         rebuilt.parents.push(parent);
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             table.rebuild(stub, record, &objects, warnings)?;
@@ -81,6 +88,8 @@ impl Rebuilt {
             rebuild_process(stub, record, plan, warnings)?;
         }
         table.connect(&mut rebuilt.stubs, warnings)?;
+        plan.sysv.finish(&mut rebuilt.stubs, &plan.processes)?;
+        rebuilt.notifiers = table.watch(&rebuilt.stubs)?;
         // Children first: when one stops again, its parent is told, and must not be any more once it is finished.
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes).rev() {
             rebuilt
@@ -116,6 +125,9 @@ impl Rebuilt {
 
     /// Lets everything run, the init last: if we are killed before, everything dies with it.
     pub fn resume(mut self) -> Result<()> {
+        for (fd, instance) in &self.notifiers {
+            inotify::settle(fd, instance)?;
+        }
         for stub in self.stubs.drain(..) {
             // The leader last, see `release_process`. One that runs already may have killed another.
             for thread in stub.threads.into_iter().rev() {

@@ -37,7 +37,7 @@ pub struct DescriptionV1 {
     /// What it is.
     #[prost(
         oneof = "DescriptionKind",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21, 22, 30, 35, 55, 56, 57"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21, 22, 30, 35, 40, 41, 55, 56, 57"
     )]
     pub kind: Option<DescriptionKind>,
     /// Locks held through it.
@@ -142,6 +142,51 @@ pub enum DescriptionKind {
     /// /dev/tty, opened by a process of the session whose terminal has this number.
     #[prost(uint32, tag = "57")]
     Controlling(u32),
+    /// A process descriptor of a process that had ended and was waited for.
+    #[prost(message, tag = "40")]
+    EndedProcess(EndedProcessV1),
+    /// inotify.
+    #[prost(message, tag = "41")]
+    Inotify(InotifyV1),
+}
+
+/// A process of which only process descriptors are left.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct EndedProcessV1 {
+    /// The same for all descriptors of one process.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// Its wait status, if the kernel tells (PIDFD_INFO_EXIT).
+    #[prost(int32, optional, tag = "2")]
+    pub status: Option<i32>,
+}
+
+/// An inotify instance.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct InotifyV1 {
+    /// What it watches, by ascending number.
+    #[prost(message, repeated, tag = "1")]
+    pub watches: Vec<InotifyWatchV1>,
+    /// Events were waiting, which are not in the image: the program is told that events were dropped.
+    #[prost(bool, tag = "2")]
+    pub overflow: bool,
+}
+
+/// One watch.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct InotifyWatchV1 {
+    /// Watch descriptor.
+    #[prost(int32, tag = "1")]
+    pub wd: i32,
+    /// Events, IN_ONESHOT, IN_EXCL_UNLINK.
+    #[prost(uint32, tag = "2")]
+    pub mask: u32,
+    /// Path of the watched file; empty if it was deleted.
+    #[prost(bytes = "vec", tag = "3")]
+    pub path: Vec<u8>,
+    /// A description of the watched file, if it was deleted.
+    #[prost(uint32, tag = "4")]
+    pub description: u32,
 }
 
 /// A regular file or folder.
@@ -243,6 +288,9 @@ pub struct TimerFdV1 {
     /// Unread expirations.
     #[prost(uint64, tag = "5")]
     pub ticks: u64,
+    /// When a timer of CLOCK_REALTIME that was set to an absolute time expires, in nanoseconds since the epoch; else 0.
+    #[prost(int64, tag = "30")]
+    pub expires_ns: i64,
 }
 
 /// A descriptor of a shared memory object.

@@ -95,6 +95,10 @@ pub enum Backing {
     /// A file that is deleted or whose contents changed, private: all pages are in the image, and it
     /// comes back as anonymous memory.
     SavedFile = 6,
+    /// A System V shared memory segment of this image (`segment`).
+    Segment = 30,
+    /// The ring of a context of asynchronous I/O, whose contents are in `ring`.
+    AioRing = 31,
 }
 
 /// One mapping (VMA).
@@ -136,6 +140,15 @@ pub struct MappingV1 {
     /// Protection key.
     #[prost(uint32, tag = "12")]
     pub protection_key: u32,
+    /// Identifier of the segment, for `Backing::Segment`.
+    #[prost(int32, tag = "30")]
+    pub segment: i32,
+    /// The segment was attached with SHM_RDONLY.
+    #[prost(bool, tag = "31")]
+    pub read_only: bool,
+    /// Contents, for `Backing::AioRing`.
+    #[prost(bytes = "vec", tag = "32")]
+    pub ring: Vec<u8>,
 }
 
 /// A file as it was at the checkpoint.

@@ -179,6 +179,10 @@ fn eintr_after_stop(number: u64) -> bool {
         libc::SYS_epoll_pwait,
         libc::SYS_epoll_pwait2,
         libc::SYS_rt_sigtimedwait,
+        libc::SYS_semop,
+        libc::SYS_semtimedop,
+        libc::SYS_io_getevents,
+        libc::SYS_io_uring_enter,
     ]
     .contains(&(number as i64))
 }

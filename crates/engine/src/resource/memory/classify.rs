@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::resource::object::Objects;
+use crate::resource::{aio, sysv};
 use crate::{Result, file_identity};
 use rethaw_image::record::{Backing, FileIdentityV1, MappingV1};
 use rethaw_sys::proc::{Pid, Vma};
@@ -41,6 +42,16 @@ pub(super) fn classify(pid: Pid, vma: &Vma, objects: &mut Objects) -> Result<Map
         }
         _ if vma.has(b"ss") => return Err(refused(pid, vma, "a shadow stack")),
         _ if vma.has(b"um") || vma.has(b"uw") => return Err(refused(pid, vma, "a userfaultfd mapping")),
+        _ if sysv::is_segment(vma) => {
+            mapping.segment = vma.ino as i32;
+            mapping.read_only = !vma.has(b"mw");
+            mapping.offset = vma.offset;
+            Backing::Segment
+        }
+        _ if aio::is_ring(vma) => {
+            mapping.ring = aio::collect(pid, vma)?;
+            Backing::AioRing
+        }
         _ if vma.ino == 0 || (!vma.shared && vma.has(b"ht")) => Backing::Anonymous,
         _ => classify_file(pid, vma, &mut mapping, objects)?,
     };
@@ -49,9 +60,6 @@ pub(super) fn classify(pid: Pid, vma: &Vma, objects: &mut Objects) -> Result<Map
 }
 
 fn classify_file(pid: Pid, vma: &Vma, mapping: &mut MappingV1, objects: &mut Objects) -> Result<Backing> {
-    if vma.name.starts_with(b"/SYSV") {
-        return Err(refused(pid, vma, "System V shared memory"));
-    }
     mapping.offset = vma.offset;
     let unchanged = if vma.deleted { None } else { same_file(vma) };
     if unchanged.is_none() && vma.shared && !vma.deleted {

@@ -98,13 +98,17 @@ impl<'a> Workshop<'a> {
             threads.chain([p.pid, p.pgid, p.sid])
         });
         let keeper = self.plan.computation.parent_pid;
-        numbers.chain(self.helpers.keys().copied()).chain([keeper]).collect()
+        numbers
+            .chain(self.helpers.keys().copied())
+            .chain([keeper])
+            .collect()
     }
 
     fn helper(&mut self, pid: i32) -> Result<&mut Stub> {
         if !self.helpers.contains_key(&pid) {
             let signal = Some(libc::SIGCHLD);
-            let stub = Stub::clone_process(self.init, &self.init_foothold, self.plan.foothold, pid, signal, 0)?;
+            let stub =
+                Stub::clone_process(self.init, &self.init_foothold, self.plan.foothold, pid, signal, 0)?;
             self.helpers.insert(pid, stub);
         }
         self.helpers.get_mut(&pid).ok_or(Error::Ended)
