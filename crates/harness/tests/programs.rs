@@ -56,7 +56,13 @@ programs! {
     epoll
     epoll_closed_number
     eventfd
+    family_chain
+    family_ended
+    family_orphans
+    family_sessions
+    family_stopped
     file_appended
+    file_closed_is_free
     file_devices
     file_folder
     file_locks
@@ -84,6 +90,7 @@ programs! {
     memory_locked_future
     memory_many_mappings
     memory_protection_keys
+    memory_reserved
     memory_sparse
     memory_vdso_moved
     pipe_in_flight
@@ -120,6 +127,7 @@ programs! {
     stack_growing
     stdio
     thread_join
+    thread_leader_ended
     thread_local_storage
     thread_robust_mutex
     thread_rseq

@@ -1,7 +1,7 @@
 //! Freeze: every thread of every process of the computation stops, without a signal.
 
 use super::collector::Collector;
-use super::release::{collect_killed, has_died, release_late, release_process, still_ours};
+use super::release::{collect_killed, has_died, is_ours, release_late, release_process, still_ours};
 use super::sleep::Sleepers;
 use super::vfork;
 use crate::error::Context;
@@ -36,6 +36,17 @@ pub struct FrozenProcess {
     pub stopped_by: i32,
 }
 
+impl FrozenProcess {
+    /// Through which the process can be looked at: the leader, or, if that has ended before others, another thread. /proc
+    /// and the calls that read memory take any thread's number for its process's (proc_pid_lookup in fs/proc/base.c),
+    /// but show nothing of a leader that has ended.
+    pub fn speaker(&self) -> Pid {
+        self.threads
+            .first()
+            .map_or(self.pid, |thread| Pid(thread.stopped.tid().0))
+    }
+}
+
 /// One thread, standing still.
 #[derive(Debug)]
 pub struct FrozenThread {
@@ -48,7 +59,7 @@ pub struct FrozenThread {
 
 /// Freezes the computation. On error every thread that was stopped runs again.
 pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
-    let begun = Instant::now();
+    let deadline = Instant::now() + timeout;
     loop {
         let mut sleepers = Sleepers::default();
         let members = tree.members()?;
@@ -59,13 +70,13 @@ pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
             pending: still_ours(std::mem::take(&mut tree.stragglers)),
             collector: Collector::start(),
         };
-        let stands_still = frozen.stop_all(tree, &sleepers, (begun, timeout));
+        let stands_still = frozen.stop_all(tree, &sleepers, deadline);
         frozen.collector = None;
         if let Ok(true) = stands_still {
             return Ok(frozen);
         }
         frozen.release(tree);
-        if !stands_still? && begun.elapsed() > timeout {
+        if !stands_still? && Instant::now() > deadline {
             return Err(never_stands_still(tree.main()));
         }
     }
@@ -74,19 +85,10 @@ pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
 impl Frozen {
     /// A process that was running while we looked may have made another one: looks until nothing new is found.
     /// False when something has ended or executed a program meanwhile, so that it has to be done anew.
-    fn stop_all(
-        &mut self,
-        tree: &mut Tree,
-        sleepers: &Sleepers,
-        (begun, timeout): (Instant, Duration),
-    ) -> Result<bool> {
-        let deadline = begun + timeout;
+    fn stop_all(&mut self, tree: &mut Tree, sleepers: &Sleepers, deadline: Instant) -> Result<bool> {
         loop {
             let mut found_new = false;
             for pid in tree.members()? {
-                if lacks_main_thread(pid) {
-                    return wait_for_main_thread(pid, begun);
-                }
                 found_new |= self.seize_new_threads(pid)?;
                 self.wait_stops(tree, deadline)?;
             }
@@ -96,9 +98,7 @@ impl Frozen {
                 break;
             }
         }
-        if !self.forget_ended(tree) {
-            return Ok(false);
-        }
+        self.forget_ended(tree);
         if self.processes.is_empty() {
             return Err(Error::Ended);
         }
@@ -181,7 +181,7 @@ impl Frozen {
                         Err(_) => return Ok(()),
                     }
                 }
-                Wait::Gone(None) if tid != pid.leader() => {
+                Wait::Gone(None) if tid != pid.leader() && !self.has_collected(tid) => {
                     self.follow_execution(pid);
                     return Ok(());
                 }
@@ -212,18 +212,31 @@ impl Frozen {
                 tid == leader || !matches!(Running::born(tid).wait(Instant::now()), Ok(Wait::Gone(_)))
             });
         }
+        self.processes.retain(|process| !process.threads.is_empty());
     }
 
     /// A thread that vanishes without a status has executed a program: it is the main thread by now, in the place
     /// of the one that had stopped, and will stop as it was asked to.
     fn follow_execution(&mut self, pid: Pid) {
         self.collect_dead();
-        self.processes.retain(|process| process.pid != pid);
         let leader = (pid, pid.leader());
+        if !is_ours(pid, leader.1) {
+            return;
+        }
+        for process in self.processes.iter_mut().filter(|process| process.pid == pid) {
+            process.threads.retain(|thread| thread.stopped.tid() != leader.1);
+        }
+        self.processes.retain(|process| !process.threads.is_empty());
         if !self.pending.contains(&leader) {
             let _ = Running::born(leader.1).interrupt();
             self.pending.push(leader);
         }
+    }
+
+    fn has_collected(&self, tid: Tid) -> bool {
+        self.collector
+            .as_ref()
+            .is_some_and(|collector| collector.has_collected(tid))
     }
 
     fn add(&mut self, pid: Pid, stopped: Stopped, stopped_by: i32) -> Result<()> {
@@ -266,24 +279,14 @@ impl Frozen {
         }
     }
 
-    /// Lets go of processes that ended between two sweeps. False when a main thread has ended alone: its process
-    /// cannot be looked at through it.
-    fn forget_ended(&mut self, tree: &mut Tree) -> bool {
-        if self
-            .processes
-            .iter()
-            .any(|process| lacks_main_thread(process.pid))
-        {
-            return false;
+    /// Lets go of processes that ended between two sweeps.
+    fn forget_ended(&mut self, tree: &mut Tree) {
+        for process in std::mem::take(&mut self.processes) {
+            match proc::Stat::read(process.pid) {
+                Ok(stat) if !stat.is_zombie() || stat.num_threads > 1 => self.processes.push(process),
+                _ => release_process(process, &mut |pid, status| tree.note_end(pid, status)),
+            }
         }
-        let lives =
-            |process: &FrozenProcess| proc::Stat::read(process.pid).is_ok_and(|stat| !stat.is_zombie());
-        let (living, ended) = std::mem::take(&mut self.processes).into_iter().partition(lives);
-        self.processes = living;
-        for process in ended {
-            release_process(process, &mut |pid, status| tree.note_end(pid, status));
-        }
-        true
     }
 
     /// Lets every thread run again.
@@ -356,28 +359,6 @@ fn tasks_of(pid: Pid) -> Result<Vec<Tid>> {
     match proc::tasks(pid) {
         Err(e) if e.is_gone() => Ok(Vec::new()),
         other => other.context_proc(),
-    }
-}
-
-fn lacks_main_thread(pid: Pid) -> bool {
-    proc::Stat::read(pid).is_ok_and(|stat| stat.is_zombie() && stat.num_threads > 1)
-}
-
-/// A thread that executes a program takes the place of the main thread, which it has ended, a moment later.
-fn wait_for_main_thread(pid: Pid, begun: Instant) -> Result<bool> {
-    if begun.elapsed() > Duration::from_millis(500) {
-        return Err(main_thread_ended(pid));
-    }
-    std::thread::sleep(Duration::from_millis(1));
-    Ok(false)
-}
-
-fn main_thread_ended(pid: Pid) -> Error {
-    Error::Refused {
-        what: "a process whose main thread has ended while others run".to_owned(),
-        pid: pid.0,
-        place: "main thread".to_owned(),
-        remedy: "let the main thread wait for the others instead".to_owned(),
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) fn still_ours(mut stragglers: Vec<(Pid, Tid)>) -> Vec<(Pid, Tid)> {
 }
 
 /// Whether a thread is traced: nobody but us can be its tracer.
-fn is_ours(pid: Pid, tid: Tid) -> bool {
+pub(super) fn is_ours(pid: Pid, tid: Tid) -> bool {
     proc::Status::read((pid, tid)).is_ok_and(|status| status.tracer != 0)
 }
 
@@ -85,7 +85,7 @@ pub(super) fn collect_killed(tid: Tid) -> Option<i32> {
 
 /// Collects a thread that could not be detached because it is dying, and gives its wait status. After an execve(2) in
 /// a thread that was let go before, the main thread is another one by now, and none of ours.
-fn collect_end(pid: Pid, tid: Tid) -> Option<i32> {
+pub(crate) fn collect_end(pid: Pid, tid: Tid) -> Option<i32> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         match Running::born(tid).wait(Instant::now() + Duration::from_millis(1)) {

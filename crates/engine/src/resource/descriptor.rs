@@ -41,7 +41,9 @@ pub(crate) struct Descriptions {
 impl Descriptions {
     /// Collects the descriptor table of a frozen process.
     pub fn add_process(&mut self, pid: Pid) -> Result<Vec<DescriptorV1>> {
-        let pidfd = task::pidfd_open(pid).context(|| format!("cannot open process {pid}"))?;
+        let pidfd = task::pidfd_open(pid)
+            .or_else(|_| task::pidfd_open_thread(pid.leader()))
+            .context(|| format!("cannot open process {pid}"))?;
         let mut table = Vec::new();
         for fd in proc::fds(pid).context_proc()? {
             let info = FdInfo::read(pid, fd.number).context_proc()?;
@@ -95,10 +97,11 @@ impl Descriptions {
     ) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
         let mut pipes = pipe::Pipes::default();
         let mut records = Vec::new();
+        let around = socket::Around::look(&self.seen, external)?;
         for (id, seen) in (1..).zip(&self.seen) {
             let kind = match launcher::slot((seen.pid, seen.fd), &seen.duplicate, seen.info.flags, known) {
                 Some(slot) => DescriptionKind::Launcher(slot),
-                None => self.kind(seen, objects, &mut pipes, external)?,
+                None => self.kind(seen, objects, &mut pipes, &around)?,
             };
             records.push(DescriptionV1 {
                 id,
@@ -116,7 +119,7 @@ impl Descriptions {
         seen: &Seen,
         objects: &mut Objects,
         pipes: &mut pipe::Pipes,
-        external: External,
+        around: &socket::Around<'_>,
     ) -> Result<DescriptionKind> {
         if seen.info.flags & libc::O_ASYNC as u32 != 0 {
             return Err(seen.refused("a descriptor with signal-driven I/O (O_ASYNC)"));
@@ -139,7 +142,7 @@ impl Descriptions {
             }
             FileType::RegularFile | FileType::Directory => file::collect(seen),
             FileType::CharacterDevice => file::collect_device(seen),
-            FileType::Socket => socket::collect(seen, &self.seen, external),
+            FileType::Socket => socket::collect(seen, around),
             FileType::BlockDevice => Err(seen.refused("a block device")),
             _ => Err(seen.refused("a file of unknown type")),
         }
@@ -170,6 +173,11 @@ pub(crate) fn reads(flags: u32) -> bool {
 }
 
 impl Seen {
+    /// Whether it is a socket.
+    pub fn is_socket(&self) -> bool {
+        self.target.as_os_str().as_bytes().starts_with(b"socket:")
+    }
+
     /// For messages.
     pub fn name(&self) -> String {
         format!(
