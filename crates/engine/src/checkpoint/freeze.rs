@@ -23,7 +23,11 @@ pub struct Frozen {
     pending: Vec<(Pid, Tid)>,
     /// While it is being frozen.
     collector: Option<Collector>,
+    /// How often a thread could not be seized.
+    excused: u32,
 }
+
+const EXCUSES: u32 = 20;
 
 /// One process, standing still.
 #[derive(Debug)]
@@ -69,6 +73,7 @@ pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
             processes: Vec::new(),
             pending: still_ours(std::mem::take(&mut tree.stragglers)),
             collector: Collector::start(),
+            excused: 0,
         };
         let stands_still = frozen.stop_all(tree, &sleepers, deadline);
         frozen.collector = None;
@@ -125,6 +130,18 @@ impl Frozen {
                 }
                 Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
                 Err(_) if proc::Stat::read((pid, tid)).is_ok_and(|stat| stat.is_zombie()) => {}
+                // It has executed a program after it was seized under another number.
+                Err(_) if is_ours(pid, tid) => {
+                    let _ = Running::born(tid).interrupt();
+                    self.pending.push((pid, tid));
+                    found_new = true;
+                }
+                // It cannot be seized while it takes that number.
+                Err(_) if self.excused < EXCUSES => {
+                    self.excused += 1;
+                    std::thread::sleep(Duration::from_millis(1));
+                    found_new = true;
+                }
                 Err(source) => return Err(cannot_seize(pid, tid, source)),
             }
         }
@@ -191,6 +208,8 @@ impl Frozen {
                     }
                     return Ok(());
                 }
+                // A thread that was not seized yet has executed a program and has this number now.
+                Wait::TimedOut if !is_ours(pid, tid) => return Ok(()),
                 Wait::TimedOut if Instant::now() >= deadline => return Err(does_not_stop(pid, tid)),
                 Wait::TimedOut if Instant::now() >= soon && vfork::waits(pid, tid) => {
                     return Err(vfork::refused(pid, tid));
