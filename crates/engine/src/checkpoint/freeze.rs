@@ -235,11 +235,15 @@ impl Frozen {
     }
 
     /// A thread that vanishes without a status has executed a program: it is the main thread by now, in the place
-    /// of the one that had stopped, and will stop as it was asked to.
+    /// of the one that had stopped, and has stopped or will stop as it was asked to.
     fn follow_execution(&mut self, pid: Pid) {
         self.collect_dead();
         let leader = (pid, pid.leader());
-        if !is_ours(pid, leader.1) {
+        let has_stopped =
+            |thread: &FrozenThread| thread.stopped.tid() == leader.1 && thread.stopped.registers().is_ok();
+        let mut threads = self.processes.iter().filter(|process| process.pid == pid);
+        let stands_still = threads.any(|process| process.threads.iter().any(has_stopped));
+        if stands_still || !is_ours(pid, leader.1) {
             return;
         }
         for process in self.processes.iter_mut().filter(|process| process.pid == pid) {
