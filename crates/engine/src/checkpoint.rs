@@ -17,7 +17,6 @@ use crate::{Result, tree::Tree};
 use collect::{Collected, collect};
 use freeze::{Frozen, freeze};
 pub(crate) use kinship::kin_of;
-pub(crate) use release::collect_end;
 use rethaw_image::{Identity, ImageWriter};
 use snapshot::Copy;
 use std::path::Path;

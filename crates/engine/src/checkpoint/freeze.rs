@@ -1,7 +1,7 @@
 //! Freeze: every thread of every process of the computation stops, without a signal.
 
 use super::collector::Collector;
-use super::release::{collect_killed, has_died, release_late, release_process, still_ours};
+use super::release::{collect_killed, has_died, is_ours, release_late, release_process, still_ours};
 use super::sleep::Sleepers;
 use super::vfork;
 use crate::error::Context;
@@ -23,7 +23,11 @@ pub struct Frozen {
     pending: Vec<(Pid, Tid)>,
     /// While it is being frozen.
     collector: Option<Collector>,
+    /// How often a thread could not be seized.
+    excused: u32,
 }
+
+const EXCUSES: u32 = 20;
 
 /// One process, standing still.
 #[derive(Debug)]
@@ -59,7 +63,7 @@ pub struct FrozenThread {
 
 /// Freezes the computation. On error every thread that was stopped runs again.
 pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
-    let begun = Instant::now();
+    let deadline = Instant::now() + timeout;
     loop {
         let mut sleepers = Sleepers::default();
         let members = tree.members()?;
@@ -69,14 +73,15 @@ pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
             processes: Vec::new(),
             pending: still_ours(std::mem::take(&mut tree.stragglers)),
             collector: Collector::start(),
+            excused: 0,
         };
-        let stands_still = frozen.stop_all(tree, &sleepers, (begun, timeout));
+        let stands_still = frozen.stop_all(tree, &sleepers, deadline);
         frozen.collector = None;
         if let Ok(true) = stands_still {
             return Ok(frozen);
         }
         frozen.release(tree);
-        if !stands_still? && begun.elapsed() > timeout {
+        if !stands_still? && Instant::now() > deadline {
             return Err(never_stands_still(tree.main()));
         }
     }
@@ -85,20 +90,10 @@ pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
 impl Frozen {
     /// A process that was running while we looked may have made another one: looks until nothing new is found.
     /// False when something has ended or executed a program meanwhile, so that it has to be done anew.
-    fn stop_all(
-        &mut self,
-        tree: &mut Tree,
-        sleepers: &Sleepers,
-        (begun, timeout): (Instant, Duration),
-    ) -> Result<bool> {
-        let deadline = begun + timeout;
+    fn stop_all(&mut self, tree: &mut Tree, sleepers: &Sleepers, deadline: Instant) -> Result<bool> {
         loop {
             let mut found_new = false;
             for pid in tree.members()? {
-                if lacks_main_thread(pid) && begun.elapsed() < MOMENT_OF_EXECUTION {
-                    std::thread::sleep(Duration::from_millis(1));
-                    return Ok(false);
-                }
                 found_new |= self.seize_new_threads(pid)?;
                 self.wait_stops(tree, deadline)?;
             }
@@ -108,9 +103,7 @@ impl Frozen {
                 break;
             }
         }
-        if !self.forget_ended(tree) {
-            return Ok(false);
-        }
+        self.forget_ended(tree);
         if self.processes.is_empty() {
             return Err(Error::Ended);
         }
@@ -137,6 +130,18 @@ impl Frozen {
                 }
                 Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
                 Err(_) if proc::Stat::read((pid, tid)).is_ok_and(|stat| stat.is_zombie()) => {}
+                // It has executed a program after it was seized under another number.
+                Err(_) if is_ours(pid, tid) => {
+                    let _ = Running::born(tid).interrupt();
+                    self.pending.push((pid, tid));
+                    found_new = true;
+                }
+                // It cannot be seized while it takes that number.
+                Err(_) if self.excused < EXCUSES => {
+                    self.excused += 1;
+                    std::thread::sleep(Duration::from_millis(1));
+                    found_new = true;
+                }
                 Err(source) => return Err(cannot_seize(pid, tid, source)),
             }
         }
@@ -193,7 +198,7 @@ impl Frozen {
                         Err(_) => return Ok(()),
                     }
                 }
-                Wait::Gone(None) if tid != pid.leader() => {
+                Wait::Gone(None) if tid != pid.leader() && !self.has_collected(tid) => {
                     self.follow_execution(pid);
                     return Ok(());
                 }
@@ -203,6 +208,8 @@ impl Frozen {
                     }
                     return Ok(());
                 }
+                // A thread that was not seized yet has executed a program and has this number now.
+                Wait::TimedOut if !is_ours(pid, tid) => return Ok(()),
                 Wait::TimedOut if Instant::now() >= deadline => return Err(does_not_stop(pid, tid)),
                 Wait::TimedOut if Instant::now() >= soon && vfork::waits(pid, tid) => {
                     return Err(vfork::refused(pid, tid));
@@ -224,18 +231,35 @@ impl Frozen {
                 tid == leader || !matches!(Running::born(tid).wait(Instant::now()), Ok(Wait::Gone(_)))
             });
         }
+        self.processes.retain(|process| !process.threads.is_empty());
     }
 
     /// A thread that vanishes without a status has executed a program: it is the main thread by now, in the place
-    /// of the one that had stopped, and will stop as it was asked to.
+    /// of the one that had stopped, and has stopped or will stop as it was asked to.
     fn follow_execution(&mut self, pid: Pid) {
         self.collect_dead();
-        self.processes.retain(|process| process.pid != pid);
         let leader = (pid, pid.leader());
+        let has_stopped =
+            |thread: &FrozenThread| thread.stopped.tid() == leader.1 && thread.stopped.registers().is_ok();
+        let mut threads = self.processes.iter().filter(|process| process.pid == pid);
+        let stands_still = threads.any(|process| process.threads.iter().any(has_stopped));
+        if stands_still || !is_ours(pid, leader.1) {
+            return;
+        }
+        for process in self.processes.iter_mut().filter(|process| process.pid == pid) {
+            process.threads.retain(|thread| thread.stopped.tid() != leader.1);
+        }
+        self.processes.retain(|process| !process.threads.is_empty());
         if !self.pending.contains(&leader) {
             let _ = Running::born(leader.1).interrupt();
             self.pending.push(leader);
         }
+    }
+
+    fn has_collected(&self, tid: Tid) -> bool {
+        self.collector
+            .as_ref()
+            .is_some_and(|collector| collector.has_collected(tid))
     }
 
     fn add(&mut self, pid: Pid, stopped: Stopped, stopped_by: i32) -> Result<()> {
@@ -278,22 +302,14 @@ impl Frozen {
         }
     }
 
-    /// Lets go of processes that ended between two sweeps. False when a main thread that had stopped has ended alone.
-    fn forget_ended(&mut self, tree: &mut Tree) -> bool {
-        let lost =
-            |process: &FrozenProcess| process.speaker() == process.pid && lacks_main_thread(process.pid);
-        if self.processes.iter().any(lost) {
-            return false;
+    /// Lets go of processes that ended between two sweeps.
+    fn forget_ended(&mut self, tree: &mut Tree) {
+        for process in std::mem::take(&mut self.processes) {
+            match proc::Stat::read(process.pid) {
+                Ok(stat) if !stat.is_zombie() || stat.num_threads > 1 => self.processes.push(process),
+                _ => release_process(process, &mut |pid, status| tree.note_end(pid, status)),
+            }
         }
-        let lives = |process: &FrozenProcess| {
-            proc::Stat::read(process.pid).is_ok_and(|stat| !stat.is_zombie() || stat.num_threads > 1)
-        };
-        let (living, ended) = std::mem::take(&mut self.processes).into_iter().partition(lives);
-        self.processes = living;
-        for process in ended {
-            release_process(process, &mut |pid, status| tree.note_end(pid, status));
-        }
-        true
     }
 
     /// Lets every thread run again.
@@ -367,14 +383,6 @@ fn tasks_of(pid: Pid) -> Result<Vec<Tid>> {
         Err(e) if e.is_gone() => Ok(Vec::new()),
         other => other.context_proc(),
     }
-}
-
-/// How long a process may be without its main thread while another thread executes a program: that takes its place.
-/// After it, the main thread has ended for good.
-const MOMENT_OF_EXECUTION: Duration = Duration::from_millis(20);
-
-fn lacks_main_thread(pid: Pid) -> bool {
-    proc::Stat::read(pid).is_ok_and(|stat| stat.is_zombie() && stat.num_threads > 1)
 }
 
 fn cannot_seize(pid: Pid, tid: Tid, source: std::io::Error) -> Error {

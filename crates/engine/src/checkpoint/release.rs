@@ -41,6 +41,7 @@ pub(crate) fn release_late(
         }
         // It has executed a program and is the main thread now.
         Ok(Wait::Gone(None)) if tid != pid.leader() && is_ours(pid, pid.leader()) => {
+            let _ = Running::born(pid.leader()).interrupt();
             Some((pid, pid.leader()))
         }
         Ok(Wait::Gone(status)) => {
@@ -54,15 +55,20 @@ pub(crate) fn release_late(
     }
 }
 
-/// Threads that are still traced, of those that had not stopped when a freeze was given up.
+/// Threads that are still traced, of those that had not stopped when a freeze was given up. They are asked to stop once
+/// more: an execve(2) may have come between.
 pub(super) fn still_ours(mut stragglers: Vec<(Pid, Tid)>) -> Vec<(Pid, Tid)> {
     stragglers.retain(|(pid, tid)| is_ours(*pid, *tid));
+    for (_, tid) in &stragglers {
+        let _ = Running::born(*tid).interrupt();
+    }
     stragglers
 }
 
-/// Whether a thread is traced: nobody but us can be its tracer.
-fn is_ours(pid: Pid, tid: Tid) -> bool {
-    proc::Status::read((pid, tid)).is_ok_and(|status| status.tracer != 0)
+/// Whether this thread is the tracer of another one.
+pub(super) fn is_ours(pid: Pid, tid: Tid) -> bool {
+    let me = rustix::thread::gettid().as_raw_nonzero().get();
+    proc::Status::read((pid, tid)).is_ok_and(|status| status.tracer == me)
 }
 
 /// Whether a seized thread has ended; it is collected then.

@@ -5,7 +5,7 @@ use super::plan::Plan;
 use super::stub::{Stub, own_foothold};
 use crate::Result;
 use crate::checkpoint::Progress;
-use crate::checkpoint::collect_end;
+use crate::checkpoint::release::collect_end;
 use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::resource::object::RebuiltObjects;
