@@ -9,6 +9,7 @@ use crate::resource::descriptor::Descriptions;
 use crate::resource::memory::PageRange;
 use crate::resource::numbers::Numbers;
 use crate::resource::object::{Object, Objects};
+use crate::resource::socket::Farewell;
 use crate::resource::thread::{ContextProc, GoingOn};
 use crate::resource::{file, memory, process, sharing, thread};
 use crate::tree::{Ended, Tree};
@@ -41,6 +42,8 @@ pub(crate) struct Collected {
     pub copies: BTreeMap<Pid, Copy>,
     /// Files that the program writes: they are made durable together with the image.
     pub written_files: Vec<File>,
+    /// TCP sockets of a computation that is to end with this checkpoint.
+    pub farewell: Farewell,
 }
 
 /// Collects all processes; makes a copy of each when `copy` is set.
@@ -91,6 +94,11 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         processes,
         ended,
         written_files: descriptions.written_files(&records)?,
+        farewell: if options.stop {
+            Farewell::of(descriptions.iter(), &records)
+        } else {
+            Farewell::default()
+        },
         descriptions: records,
         pipes,
         terminals,

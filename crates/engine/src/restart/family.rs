@@ -35,14 +35,19 @@ impl<'a> Family<'a> {
     }
 
     /// Takes all steps. `fill` gives a living process its memory as soon as it is made: its children begin as
-    /// copies of it. Gives the stubs of the living, in the order of the plan.
-    pub fn make(mut self, mut fill: impl FnMut(&mut Stub, &ProcessV1) -> Result<()>) -> Result<Vec<Stub>> {
+    /// copies of it. It is told which living process it is a copy of. Gives the stubs of the living, in the order of the
+    /// plan.
+    pub fn make(
+        mut self,
+        mut fill: impl FnMut(&mut Stub, &ProcessV1, Option<&ProcessV1>) -> Result<()>,
+    ) -> Result<Vec<Stub>> {
         for step in &self.plan.births {
             match *step {
                 Step::Make { pid, by, sibling } => {
                     self.clone_process(pid, by, sibling)?;
                     if let Some(record) = self.living(pid) {
-                        fill(self.stub(pid)?, record)?;
+                        let parent = self.living(by);
+                        fill(self.stub(pid)?, record, parent)?;
                     }
                 }
                 Step::LeadSession { pid } => {

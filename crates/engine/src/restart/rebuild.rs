@@ -59,8 +59,15 @@ impl Rebuilt {
             rebuilt.parents.push(stop_init(init.pid())?);
         }
         let mut terminals = build_terminals(plan, &mut parent)?;
-        rebuilt.stubs = Family::new(plan, &mut parent)?
-            .make(|stub, record| rebuild_memory(stub, record, plan, reader, &objects, progress, warnings))?;
+        rebuilt.stubs = Family::new(plan, &mut parent)?.make(|stub, record, parent| {
+            let sources = memory::Sources {
+                plan,
+                process: record,
+                objects: &objects,
+                parent: parent.and_then(|parent| parent.memory.as_ref()),
+            };
+            rebuild_memory(stub, record, reader, &sources, progress, warnings)
+        })?;
         rebuilt.parents.push(parent);
         terminals.open_controlling(plan, &mut rebuilt.stubs)?;
         let mut table = Table::new(plan, init, terminals)?;
@@ -161,9 +168,8 @@ fn build_terminals(plan: &Plan, init: &mut Stopped) -> Result<Terminals> {
 fn rebuild_memory(
     stub: &mut Stub,
     record: &ProcessV1,
-    plan: &Plan,
     reader: &ImageReader,
-    objects: &RebuiltObjects,
+    sources: &memory::Sources<'_>,
     progress: Progress<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
@@ -171,19 +177,7 @@ fn rebuild_memory(
         return Err(Error::Ended);
     };
     signal::reset(&mut stub.remote()?)?;
-    stub.empty()?;
-    memory::rebuild(
-        stub,
-        address_space,
-        reader,
-        &memory::Sources {
-            plan,
-            process: record,
-            objects,
-        },
-        progress,
-        warnings,
-    )
+    memory::rebuild(stub, address_space, reader, sources, progress, warnings)
 }
 
 /// Threads and everything that needs no other process.

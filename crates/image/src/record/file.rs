@@ -367,4 +367,7 @@ pub struct SocketV1 {
     /// Messages that wait to be read, of an internet socket.
     #[prost(message, repeated, tag = "17")]
     pub datagrams: Vec<DatagramV1>,
+    /// It is bound to an address that the node did not have, by an option (IP_FREEBIND) that may be off again.
+    #[prost(bool, tag = "18")]
+    pub foreign: bool,
 }
