@@ -108,6 +108,7 @@ programs! {
     process_oom_score
     process_personality
     process_scheduling
+    process_sharing
     registers_amx
     registers_avx512
     registers_general
@@ -156,6 +157,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("socket_connected", "tcp connection"),
     ("socket_rights", "scm_rights"),
     ("file_other_name", "hard link"),
+    ("process_sharing_memory", "shares its memory"),
+    ("process_sharing_siblings", "shares its descriptors"),
     ("process_vfork_waiting", "vfork"),
     ("terminal_unopened", "not opened yet"),
 ];

@@ -57,6 +57,10 @@ impl<'a> Table<'a> {
         objects: &RebuiltObjects,
         warnings: &mut Vec<String>,
     ) -> Result<()> {
+        // Shared with a process before.
+        if record.descriptors_of != 0 {
+            return Ok(());
+        }
         let passage = self.clear(stub, &record.descriptors)?;
         let mut descriptors = record.descriptors.clone();
         // In ascending order a received descriptor, which gets the lowest free number, is never in the way.

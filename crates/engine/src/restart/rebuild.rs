@@ -5,7 +5,7 @@ use super::plan::Plan;
 use super::stub::{Stub, own_foothold};
 use crate::Result;
 use crate::checkpoint::Progress;
-use crate::checkpoint::freeze::collect_end;
+use crate::checkpoint::collect_end;
 use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::resource::object::RebuiltObjects;
@@ -194,7 +194,9 @@ fn rebuild_process(
     process::rebuild(pid, record, &plan.places, &mut stub.remote()?, warnings)?;
     for (index, thread) in record.threads.iter().enumerate() {
         let tid = stub.threads[index].tid();
-        thread::rebuild(&mut stub.remote_in(index)?, tid, thread, warnings)?;
+        let mut remote = stub.remote_in(index)?;
+        process::enter_folders(thread.folders.as_ref(), thread.umask, &plan.places, &mut remote)?;
+        thread::rebuild(&mut remote, tid, thread, warnings)?;
     }
     signal::rebuild(&mut stub.remote()?, record)?;
     timer::rebuild_posix(&mut stub.remote()?, &record.posix_timers)
@@ -237,6 +239,7 @@ fn finish_process(
     timer::arm(&mut stub.remote()?, record).context(name)?;
     let mut asleep = Vec::new();
     for (index, thread) in record.threads.iter().enumerate() {
+        thread::load_extended_state(&mut stub.remote_in(index)?, thread)?;
         asleep.push(thread::sleep_again(&mut stub.remote_in(index)?, thread)?);
     }
     stub.leave()?;
