@@ -23,6 +23,7 @@ fn write(path: &Path) {
         pipe: 1,
         capacity: 65536,
         packets: vec![b"in flight".to_vec()],
+        ..PipeV1::default()
     };
     writer.record(SectionKind::Pipe, &pipe).unwrap();
     writer.pages(1, 0x7000_0000_0000, &[0; 5 * PAGE]).unwrap();

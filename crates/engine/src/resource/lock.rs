@@ -69,6 +69,11 @@ pub(crate) fn rebuild(
             _ => taker.or(holders.first()),
         };
         let Some((process, number)) = holder.copied() else {
+            // One of a process outside, through a description that it shares with the program, is not the program's.
+            if lock.pid != 0 {
+                warnings
+                    .push("a file lock of a process that does not have the file comes to nobody".to_owned());
+            }
             continue;
         };
         let Some(stub) = stubs.get_mut(process) else {

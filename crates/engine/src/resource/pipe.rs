@@ -313,6 +313,34 @@ mod tests {
     }
 
     #[test]
+    fn packets_and_a_stream_are_told_apart() {
+        for (pieces, plain) in [
+            (vec![(true, "one"), (true, "x"), (false, "stream")], vec![2]),
+            (vec![(true, "x")], vec![]),
+            (vec![(false, "stream")], vec![0]),
+            (vec![(true, "three"), (true, "yy")], vec![]),
+        ] {
+            let record = PipeV1 {
+                capacity: 65536,
+                packet_mode: true,
+                packets: pieces.iter().map(|(_, text)| text.as_bytes().to_vec()).collect(),
+                plain,
+                ..PipeV1::default()
+            };
+            let (reader, _writer) = rebuild(&record, None).unwrap();
+            let waiting = rustix::io::ioctl_fionread(&reader).unwrap() as usize;
+            let copied = || copy(reader.as_fd(), waiting, 65536).unwrap();
+            let all = super::pieces(&copied()).unwrap();
+            let starts = packet_starts(&copied(), &all).unwrap();
+            let (packets, plain) = apart(all, &starts);
+            assert_eq!(packets, record.packets);
+            // A last packet of one byte reads like a stream of one.
+            let last_byte = packets.last().is_some_and(|last| last.len() == 1);
+            assert!(plain == record.plain || last_byte, "{plain:?}");
+        }
+    }
+
+    #[test]
     fn a_fifo_that_is_gone_or_another_file_is_refused() {
         for path in ["/nowhere/fifo", "/dev/null"] {
             assert!(rebuild(&PipeV1::default(), Some(Path::new(path))).is_err());

@@ -334,3 +334,67 @@ pub(crate) fn check(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn terminal() -> TerminalV1 {
+        TerminalV1 {
+            number: 3,
+            modes: vec![0; Modes::SIZE],
+            size: vec![24, 80, 0, 0],
+            ..TerminalV1::default()
+        }
+    }
+
+    fn checked(terminal: TerminalV1, kind: DescriptionKind) -> Result<()> {
+        let description = DescriptionV1 {
+            kind: Some(kind),
+            ..DescriptionV1::default()
+        };
+        check(
+            &BTreeMap::from([(terminal.number, terminal)]),
+            &BTreeMap::from([(1, description)]),
+            &[],
+        )
+    }
+
+    #[test]
+    fn what_a_checkpoint_has_is_taken() {
+        assert!(checked(terminal(), DescriptionKind::Master(3)).is_ok());
+        assert!(checked(terminal(), DescriptionKind::Slave(3)).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        type Spoil = fn(&mut TerminalV1);
+        let spoils: [Spoil; 7] = [
+            |t| t.number = MOST,
+            |t| t.modes.truncate(43),
+            |t| t.size.truncate(3),
+            |t| t.size = vec![1 << 16; 4],
+            |t| t.session = 9,
+            |t| t.foreground = -1,
+            |t| {
+                t.queues = Some(rethaw_image::record::TerminalQueuesV1 {
+                    stopped: 3,
+                    ..Default::default()
+                });
+            },
+        ];
+        for spoil in spoils {
+            let mut spoiled = terminal();
+            spoil(&mut spoiled);
+            let number = spoiled.number;
+            assert!(checked(spoiled, DescriptionKind::Slave(number)).is_err());
+        }
+        assert!(checked(terminal(), DescriptionKind::Master(4)).is_err());
+        assert!(checked(terminal(), DescriptionKind::Controlling(3)).is_err());
+        let hung_up = TerminalV1 {
+            hung_up: true,
+            ..terminal()
+        };
+        assert!(checked(hung_up, DescriptionKind::Master(3)).is_err());
+    }
+}

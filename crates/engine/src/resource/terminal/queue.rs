@@ -261,3 +261,59 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use rustix::fs::{Mode, OFlags};
+    use std::os::fd::OwnedFd;
+
+    fn pair(local: u32) -> (OwnedFd, OwnedFd, Modes) {
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let master = rustix::fs::open("/dev/ptmx", flags, Mode::empty()).unwrap();
+        terminal::lock(master.as_fd(), false).unwrap();
+        let slave = terminal::open_slave(master.as_fd(), libc::O_RDWR | libc::O_NONBLOCK).unwrap();
+        let modes = terminal::modes(master.as_fd()).unwrap();
+        let modes = modes.with_flags(LOCAL, modes.flags(LOCAL) & !libc::ICANON | local);
+        terminal::set_modes(master.as_fd(), &modes).unwrap();
+        (master, slave, modes)
+    }
+
+    #[test]
+    fn what_is_put_in_is_taken_out() {
+        let line = |bytes: &[u8], ending| TerminalInputV1 {
+            bytes: bytes.to_vec(),
+            ending,
+        };
+        let canonical = vec![
+            line(b"first\n", BY_ITS_LAST_BYTE),
+            line(b"", BY_END_OF_FILE),
+            line(b"\x03\x11\x13\x7f\r\n", BY_ITS_LAST_BYTE),
+            line(b"by end", BY_END_OF_FILE),
+            line(b"half\x04", OPEN),
+        ];
+        let raw = vec![line(b"\x03\n\x04\x7f\x13\x00", OPEN)];
+        for (local, input) in [(libc::ICANON, canonical), (0, raw)] {
+            for stopped in [RUNS, BY_CHARACTER, BY_CALL] {
+                let (master, slave, modes) = pair(local);
+                let ends = Ends {
+                    master: master.as_fd(),
+                    slave: slave.as_fd(),
+                };
+                let queues = TerminalQueuesV1 {
+                    output: b"out\n\tput\r\n".repeat(300),
+                    input: input.clone(),
+                    stopped,
+                };
+                for _ in 0..2 {
+                    ends.put(&queues, &modes).unwrap();
+                    let mut taken = TerminalQueuesV1::default();
+                    ends.take(&modes, &mut taken).unwrap();
+                    assert_eq!(taken, queues);
+                }
+                assert_eq!(terminal::modes(ends.master).unwrap(), modes);
+            }
+        }
+    }
+}
