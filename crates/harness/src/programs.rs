@@ -122,6 +122,7 @@ fn recipe(name: &str) -> Recipe {
                 sources().join(format!("{name}.c")),
                 sources().join("check.h"),
                 sources().join("timed_wait.h"),
+                sources().join("socket.h"),
             ],
             compiler: "gcc",
             arguments: vec![

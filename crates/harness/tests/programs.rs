@@ -112,9 +112,16 @@ programs! {
     sleep_absolute
     sleep_relative
     socket_named
+    socket_options
     socket_pair
     socket_queue
     socket_shutdown
+    socket_tcp
+    socket_tcp_ending
+    socket_tcp_full
+    socket_tcp_urgent
+    socket_tcp_waiting
+    socket_udp
     stack_below_pointer
     stack_coroutines
     stack_growing
@@ -139,7 +146,6 @@ programs! {
 
 /// What cannot be checkpointed yet is refused with a clear message, and the program runs on.
 const REFUSED: &[(&str, &str)] = &[
-    ("socket_connected", "tcp connection"),
     ("socket_rights", "scm_rights"),
     ("file_other_name", "hard link"),
     ("process_vfork_waiting", "vfork"),

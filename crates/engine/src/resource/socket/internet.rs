@@ -294,6 +294,10 @@ pub(super) fn set_late_options(socket: BorrowedFd<'_>, record: &SocketV1) -> io:
     set_where(socket, record, |option| {
         let other = connected && is_of_beginning(option) || stream && is_of_multicast(option);
         !is_early(option) && !other
+    })?;
+    // IP_TOS sets it too.
+    set_where(socket, record, |option| {
+        (option.level, option.name) == (libc::SOL_SOCKET, libc::SO_PRIORITY)
     })
 }
 
