@@ -63,7 +63,8 @@ pub fn self_checking() -> Result<Vec<String>> {
 }
 
 /// Names of the real programs, for [`build`].
-pub const REAL: [&str; 7] = [
+pub const REAL: [&str; 8] = [
+    "outside",
     "counter",
     "openmp",
     "openmp-static",
@@ -115,6 +116,7 @@ fn recipe(name: &str) -> Recipe {
         "threads-musl" => one("threads.c", "musl-gcc", &["-O2", "-static", "-pthread", "SOURCE"]),
         "goroutines" => one("goroutines.go", "go", &["build"]),
         "rust-threads" => one("threads.rs", "rustc", &["-O", "--edition=2024"]),
+        "outside" => one("outside.c", "gcc", &["-O1", "SOURCE"]),
         "counter" => one("counter.c", "gcc", &["-O2", "SOURCE"]),
         "cpu-loops" => one("loops.c", "gcc", &["-O2", "SOURCE"]),
         _ => Recipe {

@@ -98,7 +98,7 @@ pub fn filter(socket: BorrowedFd<'_>) -> io::Result<Filter> {
 /// Sets a filter that [`filter`] gave.
 pub fn attach_filter(socket: BorrowedFd<'_>, program: &Filter) -> io::Result<()> {
     let instructions = program.len() / INSTRUCTION;
-    if instructions == 0 || instructions > MOST_INSTRUCTIONS || program.len() % INSTRUCTION != 0 {
+    if instructions == 0 || instructions > MOST_INSTRUCTIONS || !program.len().is_multiple_of(INSTRUCTION) {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
     // Aligned as the kernel does not need it, but the type has it.

@@ -57,7 +57,8 @@ impl<'a> Connections<'a> {
                 made.insert(id, half(connection, socket)?);
                 continue;
             }
-            let other = self.0.get(&connection.peer).filter(|other| other.0.peer == id);
+            let other = self.0.get(&connection.peer);
+            let other = other.filter(|other| other.0.peer == id && connection.peer != id);
             let Some(other) = other else {
                 return Err(damaged("a connection whose other end is missing"));
             };

@@ -334,10 +334,15 @@ fn is_of_multicast(option: &SocketOptionV1) -> bool {
     }
 }
 
-/// SO_REUSEADDR, SO_REUSEPORT and IP_FREEBIND as they were.
+/// SO_REUSEADDR, SO_REUSEPORT and IP_FREEBIND as they were. A socket that is bound to one IPv6 address is IPV6_V6ONLY from
+/// then on, and cannot be set to be anything else.
 fn set_bind_options(socket: BorrowedFd<'_>, record: &SocketV1) -> io::Result<()> {
+    const ONCE: [(i32, i32); 2] = [
+        (libc::SOL_SOCKET, libc::SO_BINDTODEVICE),
+        (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
+    ];
     set_where(socket, record, |option| {
-        is_early(option) && !(option.level == libc::SOL_SOCKET && option.name == libc::SO_BINDTODEVICE)
+        is_early(option) && !ONCE.contains(&(option.level, option.name))
     })
 }
 
