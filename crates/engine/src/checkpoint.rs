@@ -98,15 +98,7 @@ pub struct Written {
 /// [`Options::stop`]). On error every thread runs again with what it had, and `image` does not exist.
 pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapshot> {
     let mut writer = ImageWriter::create(image, &options.identity, options.compression)?;
-    let start = Instant::now();
-    let mut frozen = freeze(tree, options.freeze_timeout)?;
-    let mut collected = match collect_and_copy(tree, &mut frozen, options, &mut writer) {
-        Ok(collected) => collected,
-        Err(error) => {
-            frozen.release(tree);
-            return Err(error);
-        }
-    };
+    let (start, frozen, mut collected) = freeze_and_collect(tree, options, &mut writer)?;
     let copied = !collected.copies.is_empty();
     let frozen = if copied {
         resume(tree, frozen)
@@ -129,6 +121,31 @@ pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapsho
         stop: options.stop,
         written: false,
     })
+}
+
+/// Freezes and collects, a few times if it is a matter of the moment. On error every thread runs again.
+fn freeze_and_collect(
+    tree: &mut Tree,
+    options: &Options,
+    writer: &mut ImageWriter,
+) -> Result<(Instant, Frozen, Collected)> {
+    const TRIES: u64 = 20;
+    let mut tried = 0;
+    loop {
+        let start = Instant::now();
+        let mut frozen = freeze(tree, options.freeze_timeout)?;
+        let error = match collect_and_copy(tree, &mut frozen, options, writer) {
+            Ok(collected) => return Ok((start, frozen, collected)),
+            Err(error) => error,
+        };
+        frozen.release(tree);
+        tried += 1;
+        match error {
+            Error::Moment(_) if tried < TRIES => std::thread::sleep(Duration::from_millis(2 * tried)),
+            Error::Moment(error) => return Err(*error),
+            error => return Err(error),
+        }
+    }
 }
 
 /// Everything that has to be done while the program stands still.

@@ -18,6 +18,9 @@ pub enum Error {
         /// What to do about it.
         remedy: String,
     },
+    /// A refusal of something that passes within milliseconds; a checkpoint tries again a few times.
+    #[error(transparent)]
+    Moment(Box<Error>),
     /// The image or the machine does not allow the restart; nothing was started.
     #[error("cannot restart: {what}; {remedy}")]
     CannotRestart {
