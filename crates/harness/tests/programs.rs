@@ -111,7 +111,9 @@ programs! {
     signalfd
     sleep_absolute
     sleep_relative
+    socket_mptcp
     socket_named
+    socket_netlink
     socket_options
     socket_pair
     socket_queue

@@ -9,6 +9,7 @@ mod connection;
 mod drain;
 mod internet;
 mod name;
+mod netlink;
 mod pair;
 mod queue;
 mod tcp;
@@ -62,7 +63,7 @@ pub(crate) fn collect(seen: &Seen, around: &Around<'_>) -> Result<DescriptionKin
     match record.family {
         libc::AF_UNIX => unix::collect(seen, around.all, record),
         libc::AF_INET | libc::AF_INET6 => internet::collect(seen, around, record),
-        libc::AF_NETLINK => Err(seen.refused("a netlink socket")),
+        libc::AF_NETLINK => netlink::collect(seen, record).map(DescriptionKind::Socket),
         libc::AF_PACKET => Err(seen.refused("a packet socket")),
         libc::AF_VSOCK => Err(seen.refused("a vsock socket")),
         family => Err(seen.refused(&format!("a socket of address family {family}"))),
@@ -88,6 +89,13 @@ pub(crate) fn rebuild(
         _ => None,
     };
     made.extend(internet::rebuild(descriptions)?);
+    for (id, record) in descriptions {
+        if let Some(DescriptionKind::Socket(socket)) = &record.kind
+            && socket.family == libc::AF_NETLINK
+        {
+            made.insert(*id, netlink::rebuild(socket)?);
+        }
+    }
     let alone: Vec<(u32, SocketV1)> = descriptions.values().filter_map(alone).collect();
     for (id, socket) in &alone {
         made.insert(*id, unix::rebuild(socket, places)?);
@@ -148,7 +156,7 @@ fn buffer(shown: i32) -> u32 {
 }
 
 /// Options that are kept as they are, by level.
-const KEPT: [(i32, &[i32]); 6] = [
+const KEPT: [(i32, &[i32]); 7] = [
     (
         libc::SOL_SOCKET,
         &[
@@ -214,6 +222,8 @@ const KEPT: [(i32, &[i32]); 6] = [
             TCP_TX_DELAY,
         ],
     ),
+    // NETLINK_PKTINFO, _BROADCAST_ERROR, _NO_ENOBUFS, _CAP_ACK, _EXT_ACK, _GET_STRICT_CHK.
+    (SOL_NETLINK, &[3, 4, 5, 10, 11, 12]),
     (
         libc::IPPROTO_UDP,
         &[libc::UDP_CORK, libc::UDP_SEGMENT, libc::UDP_GRO],
@@ -293,6 +303,7 @@ const TCP_FASTOPEN_CONNECT: i32 = 30;
 const TCP_FASTOPEN_NO_COOKIE: i32 = 34;
 const TCP_INQ: i32 = 36;
 const TCP_TX_DELAY: i32 = 37;
+const SOL_NETLINK: i32 = 270;
 const UDPLITE_SEND_CSCOV: i32 = 10;
 const UDPLITE_RECV_CSCOV: i32 = 11;
 const IP_RECVFRAGSIZE: i32 = 25;
