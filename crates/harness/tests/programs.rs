@@ -112,6 +112,7 @@ programs! {
     sleep_absolute
     sleep_relative
     socket_mptcp
+    socket_multicast
     socket_named
     socket_netlink
     socket_options

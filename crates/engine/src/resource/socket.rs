@@ -8,6 +8,7 @@ mod address;
 mod connection;
 mod drain;
 mod internet;
+mod multicast;
 mod name;
 mod netlink;
 mod pair;

@@ -3,7 +3,7 @@
 use super::super::descriptor::Seen;
 use super::connection::Connections;
 use super::drain::{RECEIVE_LOCK, SEND_LOCK, SO_BUF_LOCK};
-use super::{Around, address, buffer, name, shut, tcp, udp};
+use super::{Around, address, buffer, multicast, name, shut, tcp, udp};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::restart::damaged;
@@ -170,6 +170,7 @@ fn make(record: &SocketV1, shared: &BTreeSet<u16>) -> Result<OwnedFd> {
     };
     set_sizes(socket.as_fd(), record).context(name)?;
     set_late_options(socket.as_fd(), record).context(name)?;
+    multicast::rebuild(socket.as_fd(), &record.memberships)?;
     if let Some(peer) = address::parse(&record.peer_address)? {
         connect(&socket, &peer).context(|| format!("cannot connect a UDP socket to {peer}"))?;
     }
