@@ -63,7 +63,8 @@ pub fn self_checking() -> Result<Vec<String>> {
 }
 
 /// Names of the real programs, for [`build`].
-pub const REAL: [&str; 11] = [
+pub const REAL: [&str; 12] = [
+    "outside",
     "counter",
     "openmp",
     "openmp-static",
@@ -123,6 +124,7 @@ fn recipe(name: &str) -> Recipe {
         "threads-musl" => one("threads.c", "musl-gcc", &["-O2", "-static", "-pthread", "SOURCE"]),
         "goroutines" => one("goroutines.go", "go", &["build"]),
         "rust-threads" => one("threads.rs", "rustc", &["-O", "--edition=2024"]),
+        "outside" => one("outside.c", "gcc", &["-O1", "SOURCE"]),
         "counter" => one("counter.c", "gcc", &["-O2", "SOURCE"]),
         "ending" => one(
             "ending.c",
@@ -153,6 +155,7 @@ fn recipe(name: &str) -> Recipe {
                 sources().join(format!("{name}.c")),
                 sources().join("check.h"),
                 sources().join("timed_wait.h"),
+                sources().join("socket.h"),
             ],
             compiler: "gcc",
             arguments: vec![

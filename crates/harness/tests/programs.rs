@@ -131,13 +131,23 @@ programs! {
     sleep_relative
     socket_credentials
     socket_mailbox
+    socket_mptcp
+    socket_multicast
     socket_named
+    socket_netlink
+    socket_options
     socket_pair
     socket_queue
     socket_rights
     socket_shutdown
     socket_urgent
     socket_waiting
+    socket_tcp
+    socket_tcp_ending
+    socket_tcp_full
+    socket_tcp_urgent
+    socket_tcp_waiting
+    socket_udp
     stack_below_pointer
     stack_coroutines
     stack_growing
@@ -170,8 +180,6 @@ programs! {
 
 /// What cannot be checkpointed yet is refused with a clear message, and the program runs on.
 const REFUSED: &[(&str, &str)] = &[
-    ("socket_connected", "tcp connection"),
-    ("socket_early", "not accepted"),
     ("file_other_name", "hard link"),
     ("process_sharing_memory", "shares its memory"),
     ("process_sharing_siblings", "shares its descriptors"),

@@ -1,6 +1,7 @@
 //! Internet sockets: requests that the libraries lack.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Instructions of a classic BPF program, 8 bytes each (struct sock_filter).
@@ -76,6 +77,72 @@ pub fn raise_receive_buffer(socket: BorrowedFd<'_>, mark: i32) -> io::Result<()>
     }
 }
 
+/// Whom a socket hears in a multicast group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Senders {
+    /// It has not joined.
+    NotJoined,
+    /// Everybody.
+    All,
+    /// Only some, or all but some.
+    Some,
+}
+
+/// `struct group_req` of ip(7) and the level of its option: an interface and a group.
+pub fn group_request(interface: u32, group: IpAddr) -> (i32, Vec<u8>) {
+    const LENGTH: usize = 136;
+    const ADDRESS: usize = 8;
+    let mut bytes = vec![0; LENGTH];
+    bytes[..4].copy_from_slice(&interface.to_ne_bytes());
+    let (level, family) = match group {
+        IpAddr::V4(group) => {
+            bytes[ADDRESS + 4..ADDRESS + 8].copy_from_slice(&group.octets());
+            (libc::IPPROTO_IP, libc::AF_INET)
+        }
+        IpAddr::V6(group) => {
+            bytes[ADDRESS + 8..ADDRESS + 24].copy_from_slice(&group.octets());
+            (libc::IPPROTO_IPV6, libc::AF_INET6)
+        }
+    };
+    bytes[ADDRESS..ADDRESS + 2].copy_from_slice(&(family as u16).to_ne_bytes());
+    (level, bytes)
+}
+
+/// Whether a socket is in this group (MCAST_MSFILTER).
+pub fn senders(socket: BorrowedFd<'_>, interface: u32, group: IpAddr) -> io::Result<Senders> {
+    const MCAST_MSFILTER: libc::c_int = 48;
+    const MCAST_EXCLUDE: u32 = 0;
+    // struct group_filter: struct group_req, mode, number of senders; room for none.
+    let (level, mut filter) = group_request(interface, group);
+    let mode = filter.len();
+    filter.extend([0; 8]);
+    let mut length = filter.len() as libc::socklen_t;
+    // SAFETY: the kernel reads and writes at most `length` bytes, all of which are `filter`'s.
+    let outcome = check(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            level,
+            MCAST_MSFILTER,
+            filter.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    });
+    match outcome {
+        Err(e) if e.raw_os_error() == Some(libc::EADDRNOTAVAIL) => return Ok(Senders::NotJoined),
+        // IPv6 of a socket of IPv4.
+        Err(e) if [Some(libc::ENOPROTOOPT), Some(libc::EOPNOTSUPP)].contains(&e.raw_os_error()) => {
+            return Ok(Senders::NotJoined);
+        }
+        outcome => outcome?,
+    }
+    let word = |at: usize| crate::socket::word(&filter, at).ok_or_else(crate::socket::too_short);
+    Ok(if (word(mode)?, word(mode + 4)?) == (MCAST_EXCLUDE, 0) {
+        Senders::All
+    } else {
+        Senders::Some
+    })
+}
+
 /// The filter of a socket (SO_GET_FILTER of socket(7)); empty when it has none. EACCES: it is not a classic one.
 pub fn filter(socket: BorrowedFd<'_>) -> io::Result<Filter> {
     const SO_GET_FILTER: libc::c_int = libc::SO_ATTACH_FILTER;
@@ -98,7 +165,7 @@ pub fn filter(socket: BorrowedFd<'_>) -> io::Result<Filter> {
 /// Sets a filter that [`filter`] gave.
 pub fn attach_filter(socket: BorrowedFd<'_>, program: &Filter) -> io::Result<()> {
     let instructions = program.len() / INSTRUCTION;
-    if instructions == 0 || instructions > MOST_INSTRUCTIONS || program.len() % INSTRUCTION != 0 {
+    if instructions == 0 || instructions > MOST_INSTRUCTIONS || !program.len().is_multiple_of(INSTRUCTION) {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
     // Aligned as the kernel does not need it, but the type has it.
@@ -149,6 +216,18 @@ mod tests {
         client.write_all(b"x").unwrap();
         assert!(unacknowledged(client.as_fd()).unwrap() <= 1);
         assert!(!at_mark(server.as_fd()).unwrap());
+    }
+
+    #[test]
+    fn a_group_is_joined() {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let (group, other) = ("239.1.2.3".parse().unwrap(), "239.1.2.4".parse().unwrap());
+        let (level, request) = group_request(1, group);
+        crate::socket::set_option(socket.as_fd(), level, 42, &request).unwrap();
+        assert_eq!(senders(socket.as_fd(), 1, group).unwrap(), Senders::All);
+        assert_eq!(senders(socket.as_fd(), 1, other).unwrap(), Senders::NotJoined);
+        let v6 = "ff02::1".parse().unwrap();
+        assert_eq!(senders(socket.as_fd(), 1, v6).unwrap(), Senders::NotJoined);
     }
 
     #[test]

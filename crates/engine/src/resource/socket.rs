@@ -9,7 +9,9 @@ mod datagram;
 mod drain;
 mod internet;
 mod make;
+mod multicast;
 mod name;
+mod netlink;
 mod queue;
 mod send;
 mod service;
@@ -23,11 +25,11 @@ use super::descriptor::{Processes, Seen};
 use crate::Result;
 use crate::checkpoint::External;
 use crate::error::Context;
-pub(crate) use internet::rebuild as rebuild_internet;
 pub(crate) use make::MadeSockets;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketOptionV1, SocketV1};
 use rethaw_sys::socket::{int_option, option, set_option};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub(crate) use unix::{UnixSockets, look};
@@ -76,6 +78,20 @@ impl Common {
             options: options(seen.duplicate.as_fd()),
         })
     }
+
+    /// The record of a socket of any family but Unix.
+    fn alone(self, seen: &Seen, family: i32) -> Result<SocketV1> {
+        Ok(SocketV1 {
+            family,
+            socket_type: self.socket_type,
+            protocol: Common::ask(seen, libc::SO_PROTOCOL)?,
+            listens: Common::ask(seen, libc::SO_ACCEPTCONN)? != 0,
+            send_buffer: self.send_buffer,
+            receive_buffer: self.receive_buffer,
+            options: self.options,
+            ..SocketV1::default()
+        })
+    }
 }
 
 /// Collects a socket, description `id`.
@@ -84,23 +100,30 @@ pub(crate) fn collect(seen: &Seen, id: u32, around: &Around<'_>) -> Result<Descr
     match Common::ask(seen, libc::SO_DOMAIN)? {
         libc::AF_UNIX => unix::collect(seen, id, around, common).map(DescriptionKind::Unix),
         family @ (libc::AF_INET | libc::AF_INET6) => {
-            let record = SocketV1 {
-                family,
-                socket_type: common.socket_type,
-                protocol: Common::ask(seen, libc::SO_PROTOCOL)?,
-                listens: Common::ask(seen, libc::SO_ACCEPTCONN)? != 0,
-                send_buffer: common.send_buffer,
-                receive_buffer: common.receive_buffer,
-                options: common.options,
-                ..SocketV1::default()
-            };
+            let record = common.alone(seen, family)?;
             internet::collect(seen, around, record)
         }
-        libc::AF_NETLINK => Err(seen.refused("a netlink socket")),
+        libc::AF_NETLINK => {
+            let record = common.alone(seen, libc::AF_NETLINK)?;
+            netlink::collect(seen, record).map(DescriptionKind::Socket)
+        }
         libc::AF_PACKET => Err(seen.refused("a packet socket")),
         libc::AF_VSOCK => Err(seen.refused("a vsock socket")),
         family => Err(seen.refused(&format!("a socket of address family {family}"))),
     }
+}
+
+/// Makes all sockets that are no Unix sockets, by the numbers of their descriptions.
+pub(crate) fn rebuild(descriptions: &BTreeMap<u32, DescriptionV1>) -> Result<BTreeMap<u32, OwnedFd>> {
+    let mut made = internet::rebuild(descriptions)?;
+    for (id, record) in descriptions {
+        if let Some(DescriptionKind::Socket(socket)) = &record.kind
+            && socket.family == libc::AF_NETLINK
+        {
+            made.insert(*id, netlink::rebuild(&socket.clone())?);
+        }
+    }
+    Ok(made)
 }
 
 /// What is done to the TCP sockets of a computation right before it is ended: the kernel remembers closed connections
@@ -153,7 +176,7 @@ fn buffer(shown: i32) -> u32 {
 }
 
 /// Options that are kept as they are, by level.
-const KEPT: [(i32, &[i32]); 6] = [
+const KEPT: [(i32, &[i32]); 7] = [
     (
         libc::SOL_SOCKET,
         &[
@@ -220,6 +243,8 @@ const KEPT: [(i32, &[i32]); 6] = [
             TCP_TX_DELAY,
         ],
     ),
+    // NETLINK_PKTINFO, _BROADCAST_ERROR, _NO_ENOBUFS, _CAP_ACK, _EXT_ACK, _GET_STRICT_CHK.
+    (SOL_NETLINK, &[3, 4, 5, 10, 11, 12]),
     (
         libc::IPPROTO_UDP,
         &[libc::UDP_CORK, libc::UDP_SEGMENT, libc::UDP_GRO],
@@ -301,6 +326,7 @@ const TCP_FASTOPEN_CONNECT: i32 = 30;
 const TCP_FASTOPEN_NO_COOKIE: i32 = 34;
 const TCP_INQ: i32 = 36;
 const TCP_TX_DELAY: i32 = 37;
+const SOL_NETLINK: i32 = 270;
 const UDPLITE_SEND_CSCOV: i32 = 10;
 const UDPLITE_RECV_CSCOV: i32 = 11;
 const IP_RECVFRAGSIZE: i32 = 25;

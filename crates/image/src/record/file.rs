@@ -1,4 +1,4 @@
-use super::{DatagramV1, FileIdentityV1, MembershipV1, TcpConnectionV1, UnixSocketV1};
+use super::{DatagramV1, FileIdentityV1, MembershipV1, NetlinkV1, TcpConnectionV1, UnixSocketV1};
 
 /// A slot of a descriptor table.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -369,4 +369,7 @@ pub struct SocketV1 {
     /// It is bound to an address that the node did not have, by an option (IP_FREEBIND) that may be off again.
     #[prost(bool, tag = "18")]
     pub foreign: bool,
+    /// What only a netlink socket has.
+    #[prost(message, optional, tag = "19")]
+    pub netlink: Option<NetlinkV1>,
 }

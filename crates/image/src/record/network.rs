@@ -79,3 +79,14 @@ pub struct MembershipV1 {
     #[prost(bool, tag = "4")]
     pub exclude: bool,
 }
+
+/// What only a netlink socket has.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct NetlinkV1 {
+    /// Its number (nl_pid); 0 when it is not bound.
+    #[prost(uint32, tag = "1")]
+    pub port: u32,
+    /// Groups that it has joined.
+    #[prost(uint32, repeated, tag = "2")]
+    pub groups: Vec<u32>,
+}

@@ -3,7 +3,7 @@
 
 use super::drain::{Room, acknowledge};
 use super::internet::{REMEMBERED, is_remembered};
-use super::{address, internet, shut};
+use super::{address, internet, name, shut};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::restart::damaged;
@@ -57,7 +57,8 @@ impl<'a> Connections<'a> {
                 made.insert(id, half(connection, socket)?);
                 continue;
             }
-            let other = self.0.get(&connection.peer).filter(|other| other.0.peer == id);
+            let other = self.0.get(&connection.peer);
+            let other = other.filter(|other| other.0.peer == id && connection.peer != id);
             let Some(other) = other else {
                 return Err(damaged("a connection whose other end is missing"));
             };
@@ -101,12 +102,13 @@ impl<'a> Connections<'a> {
         for (id, (connection, socket)) in later {
             let peer = address::must(&socket.peer_address)?;
             let name = || format!("cannot connect to {peer} again");
-            let own = internet::bound(socket, address::parse(&socket.address)?)?;
-            if connection.listener == 0 {
+            let own = if connection.listener == 0 {
+                let own = internet::bound(socket, address::parse(&socket.address)?)?;
                 begin_connect(&own, peer).context(name)?;
+                own
             } else {
-                connect_within(&own, peer).context(name)?;
-            }
+                connect_patiently(&Place::of(socket)?, peer)?
+            };
             finish(&own, socket)?;
             stop_receiving(&own, socket, None)?;
             made.insert(*id, own);
@@ -280,6 +282,20 @@ fn try_join(client: &Place<'_>, server: &Place<'_>) -> Result<Option<(OwnedFd, O
         if address::peer(accepted.as_fd()).map(canonical) == Some(canonical(wanted)) {
             return Ok(Some((connector, accepted)));
         }
+    }
+}
+
+/// Connects once closed connections are forgotten.
+fn connect_patiently(client: &Place<'_>, peer: SocketAddr) -> Result<OwnedFd> {
+    let deadline = Instant::now() + REMEMBERED;
+    loop {
+        if let Some(connected) = connect_from(client, peer)? {
+            return Ok(connected);
+        }
+        if Instant::now() >= deadline || !is_remembered(client.address) {
+            return Err(name::in_use(&client.address.to_string()));
+        }
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 

@@ -3,9 +3,9 @@
 use super::super::descriptor::Seen;
 use super::connection::Connections;
 use super::drain::{RECEIVE_LOCK, SEND_LOCK, SO_BUF_LOCK};
-use super::{Around, address, buffer, name, shut, tcp, udp};
+use super::{Around, address, buffer, multicast, name, shut, tcp, udp};
 use crate::Result;
-use crate::error::Context;
+use crate::error::{Context, Error};
 use crate::restart::damaged;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketOptionV1, SocketV1};
 use rethaw_sys::inet;
@@ -34,11 +34,32 @@ pub(super) fn collect(seen: &Seen, around: &Around<'_>, mut record: SocketV1) ->
             let own = getsockname(&seen.duplicate).context(name)?;
             udp::collect(seen, &mut record, SocketAddr::try_from(own).ok())?;
         }
+        (libc::SOCK_STREAM, libc::IPPROTO_MPTCP) => collect_mptcp(seen, &mut record)?,
         (_, protocol) => return Err(seen.refused(&format!("an internet socket of protocol {protocol}"))),
     }
     record.address = address::text(getsockname(&seen.duplicate).context(name)?);
     record.foreign = is_foreign(&record);
     Ok(DescriptionKind::Socket(record))
+}
+
+/// One that listens (as every server in Go does): what it accepts from ordinary clients is ordinary TCP.
+fn collect_mptcp(seen: &Seen, record: &mut SocketV1) -> Result<()> {
+    let info = option(seen.duplicate.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO)
+        .context(|| format!("cannot look at {}", seen.name()))?;
+    let queue = queue_of(seen)?;
+    match info.first() {
+        Some(&state::LISTEN) if queue.waiting == 0 => {
+            record.backlog = queue.backlog;
+            Ok(())
+        }
+        Some(&state::LISTEN) => {
+            let refusal =
+                seen.refused("an MPTCP socket with connections that the program has not accepted yet");
+            Err(Error::Passing(Box::new(refusal)))
+        }
+        Some(&state::CLOSE) if address::peer(seen.duplicate.as_fd()).is_none() => Ok(()),
+        _ => Err(seen.refused("an MPTCP connection")),
+    }
 }
 
 /// Whether it is bound to an address that this node does not have, though its options do not allow it: they did when it
@@ -149,6 +170,7 @@ fn make(record: &SocketV1, shared: &BTreeSet<u16>) -> Result<OwnedFd> {
     };
     set_sizes(socket.as_fd(), record).context(name)?;
     set_late_options(socket.as_fd(), record).context(name)?;
+    multicast::rebuild(socket.as_fd(), &record.memberships)?;
     if let Some(peer) = address::parse(&record.peer_address)? {
         connect(&socket, &peer).context(|| format!("cannot connect a UDP socket to {peer}"))?;
     }
@@ -229,6 +251,7 @@ pub(super) fn unbound(record: &SocketV1) -> Result<OwnedFd> {
     let (kind, protocol) = match (record.socket_type, record.protocol) {
         (libc::SOCK_DGRAM, libc::IPPROTO_UDP) => (SocketType::DGRAM, ipproto::UDP),
         (libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE) => (SocketType::DGRAM, ipproto::UDPLITE),
+        (libc::SOCK_STREAM, libc::IPPROTO_MPTCP) => (SocketType::STREAM, ipproto::MPTCP),
         (0 | libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => (SocketType::STREAM, ipproto::TCP),
         _ => return Err(damaged("a socket of unknown protocol")),
     };
@@ -294,6 +317,10 @@ pub(super) fn set_late_options(socket: BorrowedFd<'_>, record: &SocketV1) -> io:
     set_where(socket, record, |option| {
         let other = connected && is_of_beginning(option) || stream && is_of_multicast(option);
         !is_early(option) && !other
+    })?;
+    // IP_TOS sets it too.
+    set_where(socket, record, |option| {
+        (option.level, option.name) == (libc::SOL_SOCKET, libc::SO_PRIORITY)
     })
 }
 
@@ -330,10 +357,15 @@ fn is_of_multicast(option: &SocketOptionV1) -> bool {
     }
 }
 
-/// SO_REUSEADDR, SO_REUSEPORT and IP_FREEBIND as they were.
+/// SO_REUSEADDR, SO_REUSEPORT and IP_FREEBIND as they were. A socket that is bound to one IPv6 address is IPV6_V6ONLY from
+/// then on, and cannot be set to be anything else.
 fn set_bind_options(socket: BorrowedFd<'_>, record: &SocketV1) -> io::Result<()> {
+    const ONCE: [(i32, i32); 2] = [
+        (libc::SOL_SOCKET, libc::SO_BINDTODEVICE),
+        (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
+    ];
     set_where(socket, record, |option| {
-        is_early(option) && !(option.level == libc::SOL_SOCKET && option.name == libc::SO_BINDTODEVICE)
+        is_early(option) && !ONCE.contains(&(option.level, option.name))
     })
 }
 

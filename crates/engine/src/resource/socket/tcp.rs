@@ -120,7 +120,10 @@ impl Ends {
             });
             found.sort_by_key(|one| std::cmp::Reverse(one.idle_ms));
             if found.len() < count {
-                return Err(seen.refused("a TCP socket with connections that are just coming in"));
+                return Err(try_again(
+                    seen,
+                    "a TCP socket with connections that are just coming in",
+                ));
             }
             for socket in found.into_iter().take(count) {
                 taken.insert((socket.own, socket.peer));
@@ -231,7 +234,7 @@ pub(super) fn collect(seen: &Seen, around: &Around<'_>, mut record: SocketV1) ->
         state::CLOSE => connection.set_stage(TcpStage::Over),
         state::SYN_SENT => connection.set_stage(TcpStage::Connecting),
         of if is_connected(of) => collect_connected(seen, around, *end, &mut connection)?,
-        _ => return Err(seen.refused("a TCP connection that is just coming into being")),
+        _ => return Err(try_again(seen, "a TCP connection that is just coming into being")),
     }
     collect_queue(seen, &mut connection)?;
     Ok(DescriptionKind::TcpConnection(connection))
@@ -265,7 +268,7 @@ fn collect_connected(
             nothing_sent(seen, around, end.own, peer)?;
         }
         Other::Closed => is_inside = false,
-        Other::Ending => return Err(try_again(seen, MORE_THAN_FITS)),
+        Other::Ending => return Err(again_later(seen, MORE_THAN_FITS)),
         Other::Outside => {
             is_inside = false;
             match around.external() {
@@ -276,7 +279,7 @@ fn collect_connected(
         }
     }
     if is_inside && unacknowledged(seen) > 0 {
-        return Err(try_again(seen, MORE_THAN_FITS));
+        return Err(again_later(seen, MORE_THAN_FITS));
     }
     Ok(())
 }
@@ -470,11 +473,17 @@ fn outside_waits(seen: &Seen, peer: SocketAddr) -> Error {
     }
 }
 
-fn try_again(seen: &Seen, what: &str) -> Error {
+/// What may have passed by the next checkpoint.
+fn again_later(seen: &Seen, what: &str) -> Error {
     Error::Refused {
         what: format!("{what} ({})", seen.target.display()),
         pid: seen.pid.0,
         place: format!("descriptor {}", seen.fd),
         remedy: "try again a moment later".to_owned(),
     }
+}
+
+/// What will have passed in a few milliseconds.
+fn try_again(seen: &Seen, what: &str) -> Error {
+    Error::Passing(Box::new(again_later(seen, what)))
 }

@@ -1,7 +1,7 @@
 //! UDP and UDP-Lite sockets, with the messages that wait in them.
 
 use super::super::descriptor::Seen;
-use super::{address, signs};
+use super::{address, multicast, signs};
 use crate::Result;
 use crate::error::Context;
 use rethaw_image::record::{DatagramV1, SocketV1};
@@ -33,6 +33,7 @@ pub(super) fn collect(seen: &Seen, record: &mut SocketV1, own: Option<SocketAddr
             .context(name)?
             .into();
     }
+    record.memberships = multicast::collect(seen, fd)?;
     // A look would consume the error.
     if !signs.contains(PollFlags::ERR) {
         record.datagrams = copy(fd).context(|| format!("cannot read {}", seen.name()))?;
