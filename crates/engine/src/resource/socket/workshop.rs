@@ -103,7 +103,8 @@ impl<'a> Workshop<'a> {
     fn helper(&mut self, pid: i32) -> Result<&mut Stub> {
         if !self.helpers.contains_key(&pid) {
             let signal = Some(libc::SIGCHLD);
-            let stub = Stub::clone_process(self.init, &self.init_foothold, self.plan.foothold, pid, signal)?;
+            let stub =
+                Stub::clone_process(self.init, &self.init_foothold, self.plan.foothold, pid, signal, 0)?;
             self.helpers.insert(pid, stub);
         }
         self.helpers.get_mut(&pid).ok_or(Error::Ended)
