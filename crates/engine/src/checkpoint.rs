@@ -102,13 +102,12 @@ pub struct Written {
 pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapshot> {
     let mut writer = ImageWriter::create(image, &options.identity, options.compression)?;
     let mut start = Instant::now();
-    let mut waits = WAITS_MS.into_iter().map(Duration::from_millis);
+    let until = start + TRY_FOR;
+    let mut waits = WAITS_MS.into_iter().cycle().map(Duration::from_millis);
     let (mut collected, frozen) = loop {
         match freeze_and_collect(tree, options, &mut writer) {
-            Err(Error::Passing(refusal)) => match waits.next() {
-                Some(pause) => std::thread::sleep(pause),
-                None => return Err(*refusal),
-            },
+            Err(Error::Passing(refusal)) if Instant::now() > until => return Err(*refusal),
+            Err(Error::Passing(_)) => std::thread::sleep(waits.next().unwrap_or_default()),
             outcome => break outcome?,
         }
         start = Instant::now();
@@ -137,8 +136,10 @@ pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapsho
     })
 }
 
-/// How long to let it run before the next try, when it was in a state that will be over in a moment.
-const WAITS_MS: [u64; 8] = [5, 10, 20, 50, 100, 200, 400, 800];
+/// For how long to try, when it is in a state that will be over in a moment.
+const TRY_FOR: Duration = Duration::from_secs(2);
+/// How long to let it run in between, in turn: not in step with what the program does.
+const WAITS_MS: [u64; 8] = [1, 3, 7, 2, 13, 5, 29, 11];
 
 /// On error every thread runs again.
 fn freeze_and_collect(

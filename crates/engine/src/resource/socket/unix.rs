@@ -261,7 +261,8 @@ fn outside(seen: &Seen) -> Error {
             what,
             pid,
             place,
-            remedy: "start both programs under one rethaw, or take the checkpoint while it is closed"
+            remedy: "start both programs under one rethaw, take the checkpoint while it is closed, or have it closed \
+                     at a restart with --external close (or reset)"
                 .to_owned(),
         },
         other => other,
