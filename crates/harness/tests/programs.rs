@@ -54,6 +54,7 @@ programs! {
     aio
     clock_continues
     clock_vdso
+    descriptor_owner
     epoll
     epoll_closed_number
     epoll_processes
@@ -67,7 +68,9 @@ programs! {
     file_closed_is_free
     file_devices
     file_folder
+    file_leases
     file_locks
+    file_locks_shared
     file_mapping_deleted
     file_mapping_library
     file_mapping_private
@@ -99,6 +102,7 @@ programs! {
     memory_vdso_moved
     pidfd
     pidfd_zombie
+    pipe_ends
     pipe_in_flight
     process_controls
     process_controls_default
@@ -110,6 +114,7 @@ programs! {
     process_oom_score
     process_personality
     process_scheduling
+    process_sharing
     registers_amx
     registers_avx512
     registers_general
@@ -136,6 +141,8 @@ programs! {
     sysv_messages
     sysv_semaphores
     sysv_shared_memory
+    terminal_pair
+    terminal_session
     thread_join
     thread_leader_ended
     thread_local_storage
@@ -164,7 +171,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("inotify_nameless", "path was not found"),
     ("io_uring", "io_uring"),
     ("mqueue_message", "posix message queue"),
+    ("process_sharing_memory", "shares its memory"),
+    ("process_sharing_siblings", "shares its descriptors"),
     ("process_vfork_waiting", "vfork"),
+    ("terminal_unopened", "not opened yet"),
 ];
 
 #[test]

@@ -68,7 +68,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         .iter()
         .map(|process| (process.speaker(), threads(process)))
         .collect();
-    sharing::refuse_unusual(&members)?;
+    sharing::collect(&members, &mut processes)?;
     // What is most often refused comes before anything is done inside the processes.
     let numbers = Numbers::of(frozen)?;
     let (mut records, pipes) =

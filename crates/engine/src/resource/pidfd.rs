@@ -98,7 +98,7 @@ fn end_one(
         ..ProcessV1::default()
     };
     // Without an exit signal, it leaves its maker no sign of itself.
-    let child = maker.clone_child(plan.foothold, stand_in.pid, Some(0))?;
+    let child = maker.clone_child(plan.foothold, stand_in.pid, Some(0), 0)?;
     let pidfds = records
         .iter()
         .map(|record| Ok((record.id, rebuild(record, child.pid)?)));

@@ -5,6 +5,7 @@ use super::stub::{Stub, own_foothold};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::lineage::Step;
+use crate::resource::sharing;
 use crate::resource::terminal::Terminals;
 use rethaw_image::record::ProcessV1;
 use rethaw_sys::proc::{Pid, Stat};
@@ -87,12 +88,16 @@ impl<'a> Family<'a> {
     fn clone_process(&mut self, pid: i32, by: i32, sibling: bool) -> Result<()> {
         let record = self.living(pid).or_else(|| self.ended(pid));
         let exit_signal = record.map_or(libc::SIGCHLD, |record| record.exit_signal);
+        let shared = match self.living(pid) {
+            Some(record) => sharing::clone_flags(record, self.living(by))?,
+            None => 0,
+        };
         let at = self.plan.foothold;
         let stub = match by {
-            0 => Stub::clone_process(self.init, &self.init_foothold, at, pid, Some(exit_signal))?,
+            0 => Stub::clone_process(self.init, &self.init_foothold, at, pid, Some(exit_signal), shared)?,
             _ => self
                 .stub(by)?
-                .clone_child(at, pid, (!sibling).then_some(exit_signal))?,
+                .clone_child(at, pid, (!sibling).then_some(exit_signal), shared)?,
         };
         self.stubs.insert(pid, stub);
         Ok(())

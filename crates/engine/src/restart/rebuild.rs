@@ -5,7 +5,7 @@ use super::plan::Plan;
 use super::stub::{Stub, own_foothold};
 use crate::Result;
 use crate::checkpoint::Progress;
-use crate::checkpoint::freeze::collect_end;
+use crate::checkpoint::collect_end;
 use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::resource::object::RebuiltObjects;
@@ -60,7 +60,7 @@ impl Rebuilt {
         if init.keeper().is_some() {
             rebuilt.parents.push(stop_init(init.pid())?);
         }
-        let mut terminals = build_terminals(plan, init.parent(), &mut parent)?;
+        let mut terminals = build_terminals(plan, &mut parent)?;
         let mut segments = plan.sysv.segments();
         rebuilt.stubs = Family::new(plan, &mut parent)?.make(|stub, record, parent| {
             segments.make(stub, record, &plan.processes, reader, warnings)?;
@@ -165,7 +165,8 @@ fn stop_init(pid: Pid) -> Result<Stopped> {
 }
 
 /// Before the processes: whoever leads a session gets its controlling terminal before it has children.
-fn build_terminals(plan: &Plan, pid: Pid, init: &mut Stopped) -> Result<Terminals> {
+fn build_terminals(plan: &Plan, init: &mut Stopped) -> Result<Terminals> {
+    let pid = Pid(init.tid().0);
     let name = || "cannot use the init".to_owned();
     let foothold = own_foothold(pid, plan.foothold).context(name)?;
     let mut remote = Remote::begin_disposable(init, &foothold).context(name)?;
@@ -203,7 +204,9 @@ fn rebuild_process(
     process::rebuild(pid, record, &plan.places, &mut stub.remote()?, warnings)?;
     for (index, thread) in record.threads.iter().enumerate() {
         let tid = stub.threads[index].tid();
-        thread::rebuild(&mut stub.remote_in(index)?, tid, thread, warnings)?;
+        let mut remote = stub.remote_in(index)?;
+        process::enter_folders(thread.folders.as_ref(), thread.umask, &plan.places, &mut remote)?;
+        thread::rebuild(&mut remote, tid, thread, warnings)?;
     }
     signal::rebuild(&mut stub.remote()?, record)?;
     timer::rebuild_posix(&mut stub.remote()?, &record.posix_timers)
@@ -246,6 +249,7 @@ fn finish_process(
     timer::arm(&mut stub.remote()?, record).context(name)?;
     let mut asleep = Vec::new();
     for (index, thread) in record.threads.iter().enumerate() {
+        thread::load_extended_state(&mut stub.remote_in(index)?, thread)?;
         asleep.push(thread::sleep_again(&mut stub.remote_in(index)?, thread)?);
     }
     stub.leave()?;
