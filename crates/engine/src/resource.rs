@@ -7,6 +7,7 @@ pub(crate) mod event;
 pub(crate) mod file;
 pub(crate) mod limit;
 pub(crate) mod memory;
+pub(crate) mod numa;
 pub(crate) mod object;
 pub(crate) mod pipe;
 pub(crate) mod process;

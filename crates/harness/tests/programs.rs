@@ -89,11 +89,14 @@ programs! {
     memory_locked
     memory_locked_future
     memory_many_mappings
+    memory_policies
     memory_protection_keys
     memory_reserved
+    memory_sealed
     memory_sparse
     memory_vdso_moved
     pipe_in_flight
+    process_attributes
     process_controls
     process_controls_default
     process_folder
@@ -151,6 +154,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("socket_connected", "tcp connection"),
     ("socket_rights", "scm_rights"),
     ("file_other_name", "hard link"),
+    ("process_call_dispatch", "syscall user dispatch"),
     ("process_sharing_memory", "shares its memory"),
     ("process_sharing_siblings", "shares its descriptors"),
     ("process_vfork_waiting", "vfork"),

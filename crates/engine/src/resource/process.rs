@@ -60,7 +60,8 @@ pub(crate) fn collect_inside(pid: Pid, record: &mut ProcessV1, remote: &mut Remo
 fn ask_attributes(record: &mut ProcessV1, remote: &mut Remote<'_>) -> io::Result<()> {
     let mut ask = |option: u64| remote.call(libc::SYS_prctl, [option, 0, 0, 0, 0, 0]);
     record.dumpable = ask(PR_GET_DUMPABLE)?? as u32;
-    record.thp_disabled = ask(PR_GET_THP_DISABLE)?.unwrap_or(0) != 0;
+    record.thp_disable = ask(PR_GET_THP_DISABLE)?.unwrap_or(0) as u32;
+    record.thp_disabled = record.thp_disable != 0;
     record.memory_deny_write_execute = ask(PR_GET_MDWE)?.unwrap_or(0) as u32;
     record.memory_merge = ask(PR_GET_MEMORY_MERGE)?.unwrap_or(0) != 0;
     let out = remote.put(0, &[0; 8])?;
@@ -122,16 +123,17 @@ pub(crate) fn enter_folders(
 }
 
 fn tell_attributes(record: &ProcessV1, remote: &mut Remote<'_>) -> io::Result<()> {
-    let mut tell = |option: u64, value: u64| {
-        remote
-            .must(libc::SYS_prctl, [option, value, 0, 0, 0, 0])
-            .map(drop)
-    };
-    if record.thp_disabled {
-        tell(PR_SET_THP_DISABLE, 1)?;
-    }
+    // What the restarting program has of these is inherited, also through execve(2): set in any case.
+    let (thp, flags) = (
+        record.thp_disable & 1 | u32::from(record.thp_disabled),
+        record.thp_disable & !1,
+    );
+    let thp = [PR_SET_THP_DISABLE, thp.into(), flags.into(), 0, 0, 0];
+    remote.must(libc::SYS_prctl, thp)?;
+    let merge = [PR_SET_MEMORY_MERGE, record.memory_merge.into(), 0, 0, 0, 0];
+    let merged = remote.call(libc::SYS_prctl, merge)?;
     if record.memory_merge {
-        tell(PR_SET_MEMORY_MERGE, 1)?;
+        merged?;
     }
     for command in (0..32).filter(|bit| record.membarrier & 1 << bit != 0) {
         remote.must(libc::SYS_membarrier, [1 << command, 0, 0, 0, 0, 0])?;

@@ -208,6 +208,7 @@ fn finish_process(
     }
     if let Some(address_space) = &record.memory {
         memory::lock::rebuild(address_space, &mut stub.remote()?, warnings)?;
+        memory::seal::rebuild(address_space, &mut stub.remote()?, warnings)?;
     }
     process::rebuild_last(record, &mut stub.remote()?)?;
     forget_children(stub, record, plan).context(name)?;
