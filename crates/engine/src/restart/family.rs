@@ -6,6 +6,7 @@ use crate::Result;
 use crate::error::{Context, Error};
 use crate::lineage::Step;
 use crate::resource::sharing;
+use crate::resource::terminal::Terminals;
 use rethaw_image::record::ProcessV1;
 use rethaw_sys::proc::{Pid, Stat};
 use rethaw_sys::ptrace::Stopped;
@@ -50,7 +51,13 @@ impl<'a> Family<'a> {
                         fill(self.stub(pid)?, record, parent)?;
                     }
                 }
-                Step::LeadSession { pid } => self.stub(pid)?.call(libc::SYS_setsid, [0; 6])?,
+                Step::LeadSession { pid } => {
+                    let plan = self.plan;
+                    let leader = self.stub(pid)?;
+                    leader.call(libc::SYS_setsid, [0; 6])?;
+                    // Before it gets children, which inherit it.
+                    Terminals::acquire(plan, leader, pid)?;
+                }
                 Step::EnterGroup { pid, group } => self
                     .stub(pid)?
                     .call(libc::SYS_setpgid, [0, group as u64, 0, 0, 0, 0])?,
