@@ -97,6 +97,7 @@ programs! {
     memory_vdso_moved
     pipe_in_flight
     process_attributes
+    process_bounding
     process_controls
     process_controls_default
     process_folder
@@ -154,6 +155,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("socket_connected", "tcp connection"),
     ("socket_rights", "scm_rights"),
     ("file_other_name", "hard link"),
+    ("process_not_dumpable", "not dumpable"),
     ("process_call_dispatch", "syscall user dispatch"),
     ("process_sharing_memory", "shares its memory"),
     ("process_sharing_siblings", "shares its descriptors"),

@@ -3,6 +3,7 @@
 use super::sleep::Sleepers;
 use super::vfork;
 use crate::error::Context;
+use crate::resource::process;
 use crate::resource::thread::ContextProc;
 use crate::tree::{InterruptedBefore, Tree};
 use crate::{Error, Result};
@@ -413,6 +414,9 @@ fn cannot_seize(pid: Pid, tid: Tid, source: std::io::Error) -> Error {
     let tracer = proc::Status::read((pid, tid)).map_or(0, |status| status.tracer);
     if tracer != 0 {
         return Error::Traced { pid: pid.0, tracer };
+    }
+    if let Err(refused) = process::refuse_unreadable(pid) {
+        return refused;
     }
     Error::Os {
         operation: format!("cannot stop thread {tid} of process {pid}"),

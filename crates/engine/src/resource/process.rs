@@ -3,7 +3,7 @@
 use super::thread::ContextProc;
 use super::{limit, signal, timer};
 use crate::Result;
-use crate::error::Context;
+use crate::error::{Context, Error};
 use crate::restart::Places;
 use rethaw_image::record::{PathFolderV1, ProcessV1};
 use rethaw_sys::proc::{self, Pid};
@@ -11,6 +11,7 @@ use rethaw_sys::remote::Remote;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 
 const PR_GET_DUMPABLE: u64 = 3;
 const PR_SET_DUMPABLE: u64 = 4;
@@ -23,6 +24,24 @@ const PR_SET_MEMORY_MERGE: u64 = 67;
 const PR_GET_MEMORY_MERGE: u64 = 68;
 const PR_SET_PDEATHSIG: u64 = 1;
 const MEMBARRIER_CMD_GET_REGISTRATIONS: u64 = 1 << 9;
+
+/// Refuses a process that the kernel does not show to its user: one that is not dumpable (prctl(2)), because it asked
+/// for that or because its program may not be read. Its files in /proc belong to root.
+pub(crate) fn refuse_unreadable(pid: Pid) -> Result<()> {
+    let owner = fs::metadata(format!("/proc/{pid}/status")).map(|file| file.uid());
+    let user = proc::Status::read(pid).map(|status| status.uid.effective);
+    if !matches!((owner, user), (Ok(0), Ok(user)) if user != 0) {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        what: "a process that only root may look at: it is not dumpable, by prctl or because its program file may not \
+               be read"
+            .to_owned(),
+        pid: pid.0,
+        place: "the process itself".to_owned(),
+        remedy: "run the program without that, or give its file back the right to be read".to_owned(),
+    })
+}
 
 /// Everything that can be seen from outside, through a thread that lives.
 pub(crate) fn collect_outside(leader: Pid, pid: Pid) -> Result<ProcessV1> {

@@ -186,6 +186,14 @@ fn rebuild_process(
     plan: &Plan,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
+    if let Some(saved) = record
+        .threads
+        .first()
+        .and_then(|leader| leader.credentials.as_ref())
+    {
+        credentials::drop_bounding(&mut stub.remote()?, saved)
+            .context(|| format!("cannot limit the capabilities of process {}", record.pid))?;
+    }
     for thread in record.threads.iter().skip(1) {
         stub.clone_thread(thread)?;
     }
