@@ -97,7 +97,9 @@ impl Stage {
     pub fn rebuild(&self, image: &Saved, come_back: &ComeBackArgs) -> Result<Tree> {
         // Dying now would leave the program without protection, so a signal waits until it can be passed on.
         let prepared = self.signals.interruptible(|| prepare(image, come_back))??;
-        let (tree, report) = prepared.resume()?;
+        let (tree, report) = prepared.resume().inspect_err(|_| {
+            self.terminal.iter().for_each(Before::put_back);
+        })?;
         for warning in report.warnings {
             message::warn(warning);
         }

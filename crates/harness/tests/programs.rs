@@ -53,6 +53,7 @@ macro_rules! programs {
 programs! {
     clock_continues
     clock_vdso
+    descriptor_owner
     epoll
     epoll_closed_number
     eventfd
@@ -65,7 +66,9 @@ programs! {
     file_closed_is_free
     file_devices
     file_folder
+    file_leases
     file_locks
+    file_locks_shared
     file_mapping_deleted
     file_mapping_library
     file_mapping_private
@@ -95,6 +98,7 @@ programs! {
     memory_sealed
     memory_sparse
     memory_vdso_moved
+    pipe_ends
     pipe_in_flight
     process_attributes
     process_bounding
@@ -131,6 +135,8 @@ programs! {
     stack_coroutines
     stack_growing
     stdio
+    terminal_pair
+    terminal_session
     thread_join
     thread_leader_ended
     thread_local_storage
@@ -160,6 +166,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("process_sharing_memory", "shares its memory"),
     ("process_sharing_siblings", "shares its descriptors"),
     ("process_vfork_waiting", "vfork"),
+    ("terminal_unopened", "not opened yet"),
 ];
 
 #[test]

@@ -16,6 +16,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 const FLOCK: i32 = 0;
 const POSIX: i32 = 1;
 const OPEN_FILE: i32 = 2;
+/// [`LockV1::kind`] of a lease.
 pub(crate) const LEASE: i32 = 3;
 
 /// A lease is being broken: it is to become a read lease, or to be given up.

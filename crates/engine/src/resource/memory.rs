@@ -86,6 +86,9 @@ pub(crate) fn rebuild(
     let parts = inherit::split(sources.parent, record);
     let kept: Vec<_> = parts.iter().filter(|part| part.kept).map(Part::range).collect();
     stub.keep_only(&kept)?;
+    // Before anything is mapped anew: the kernel changes the executable only while the one before it is not mapped.
+    let same_program = sources.parent.is_some_and(|parent| parent.exe == record.exe);
+    layout::rebuild(stub, record, sources.plan, same_program, warnings)?;
     vdso::rebuild(stub, sources.process, warnings)?;
     key::begin(stub, record, sources.parent)?;
     let (pieces, stale) = pages::to_write(reader, record, sources.parent, &parts)?;
@@ -115,9 +118,7 @@ pub(crate) fn rebuild(
         }
     }
     key::end(stub, record, sources.parent)?;
-    guard::rebuild(stub, &record.guards)?;
-    let same_program = sources.parent.is_some_and(|parent| parent.exe == record.exe);
-    layout::rebuild(stub, record, sources.plan, same_program, warnings)
+    guard::rebuild(stub, &record.guards)
 }
 
 fn has_flag(mapping: &MappingV1, flag: &str) -> bool {

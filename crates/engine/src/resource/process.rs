@@ -76,7 +76,30 @@ pub(crate) fn collect_inside(pid: Pid, record: &mut ProcessV1, remote: &mut Remo
     ask_attributes(record, remote).context(name)
 }
 
+/// Features of the extended state that only those have who ask (Documentation/arch/x86/xstate.rst). A kernel without them
+/// does not know the call.
+fn ask_extended_features(remote: &mut Remote<'_>) -> io::Result<u64> {
+    const ARCH_GET_XCOMP_PERM: u64 = 0x1022;
+    let out = remote.put(0, &[0; 8])?;
+    match remote.call(libc::SYS_arch_prctl, [ARCH_GET_XCOMP_PERM, out, 0, 0, 0, 0])? {
+        Ok(_) => Ok(u64::from_ne_bytes(remote.get(0)?)),
+        Err(_) => Ok(0),
+    }
+}
+
+/// The other direction.
+fn request_extended_features(wanted: u64, remote: &mut Remote<'_>) -> io::Result<()> {
+    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+    let missing = wanted & !ask_extended_features(remote)?;
+    for feature in (0..u64::BITS).filter(|bit| missing >> bit & 1 == 1) {
+        let arguments = [ARCH_REQ_XCOMP_PERM, feature.into(), 0, 0, 0, 0];
+        remote.must(libc::SYS_arch_prctl, arguments)?;
+    }
+    Ok(())
+}
+
 fn ask_attributes(record: &mut ProcessV1, remote: &mut Remote<'_>) -> io::Result<()> {
+    record.extended_features = ask_extended_features(remote)?;
     let mut ask = |option: u64| remote.call(libc::SYS_prctl, [option, 0, 0, 0, 0, 0]);
     record.dumpable = ask(PR_GET_DUMPABLE)?? as u32;
     record.thp_disable = ask(PR_GET_THP_DISABLE)?.unwrap_or(0) as u32;
@@ -142,6 +165,7 @@ pub(crate) fn enter_folders(
 }
 
 fn tell_attributes(record: &ProcessV1, remote: &mut Remote<'_>) -> io::Result<()> {
+    request_extended_features(record.extended_features, remote)?;
     // What the restarting program has of these is inherited, also through execve(2): set in any case.
     let (thp, flags) = (
         record.thp_disable & 1 | u32::from(record.thp_disabled),

@@ -6,7 +6,7 @@ use super::object::RebuiltObjects;
 use super::terminal::Terminals;
 use super::{epoll, event, file, lock, owner, pipe, socket};
 use crate::Result;
-use crate::error::Context;
+use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::restart::{Passage, Plan, Stub, damaged};
 use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, ProcessV1};
@@ -141,7 +141,14 @@ impl<'a> Table<'a> {
             DescriptionKind::Launcher(slot) => return launcher(*slot as i32, warnings),
             DescriptionKind::Terminal(_) => return terminal(record, warnings),
             DescriptionKind::Regular(regular) => return file::open(record, regular, &self.plan.places),
-            DescriptionKind::Device(path) => return file::open_device(record, path),
+            DescriptionKind::Device(path) => match file::open_device(record, path) {
+                Err(Error::Os { source, .. })
+                    if source.raw_os_error() == Some(libc::ENXIO) && path == b"/dev/tty" =>
+                {
+                    return terminal(record, warnings);
+                }
+                opened => return opened,
+            },
             DescriptionKind::Object(of) => return objects.open(record, of),
             DescriptionKind::Pipe(end) => {
                 let ends = self

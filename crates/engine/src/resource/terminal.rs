@@ -74,10 +74,8 @@ pub(crate) fn collect(
     for (seen, record) in seen.iter().zip(records.iter_mut()) {
         match record.kind {
             Some(DescriptionKind::Slave(number)) => place_slave(&mut pairs, seen, number, record)?,
-            Some(DescriptionKind::Controlling(number)) => {
-                if !is_terminal_of(seen, number, &pairs)? {
-                    record.kind = Some(DescriptionKind::Device(b"/dev/tty".to_vec()));
-                }
+            Some(DescriptionKind::Controlling(number)) if !is_terminal_of(seen, number, &pairs)? => {
+                record.kind = Some(DescriptionKind::Device(b"/dev/tty".to_vec()));
             }
             _ => {}
         }
@@ -215,8 +213,18 @@ impl<'a> Pair<'a> {
         };
         let name = || format!("cannot look at the slave of {}", seen.name());
         let master = seen.duplicate.as_fd();
-        if let (true, Some(slave)) = (record.exclusive, self.slaves.first()) {
-            return slave.duplicate.try_clone().context(name).map(Some);
+        let both_ways = |slave: &&&Seen| slave.info.flags & libc::O_ACCMODE as u32 == libc::O_RDWR as u32;
+        match self.slaves.iter().find(both_ways) {
+            // It could not be opened; and nothing is changed for that, which a crash would leave.
+            Some(slave) if record.exclusive || record.locked => {
+                return slave.duplicate.try_clone().context(name).map(Some);
+            }
+            None if record.exclusive => {
+                return Err(
+                    seen.refused("a terminal in exclusive mode that is open for reading or writing only")
+                );
+            }
+            _ => {}
         }
         if record.locked {
             terminal::lock(master, false).context(name)?;

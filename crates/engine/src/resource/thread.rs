@@ -144,6 +144,13 @@ fn remaining_ns(pid: Pid, registers: &Registers, first: InterruptedBefore) -> Op
 
 const NANOSECONDS: u64 = 1_000_000_000;
 
+/// What of the extended state only the thread itself can load.
+pub(crate) fn load_extended_state(remote: &mut Remote<'_>, record: &ThreadV1) -> Result<()> {
+    remote
+        .load_extended_state(&ExtendedState(record.xstate.clone()))
+        .context(|| format!("cannot load the AMX registers of thread {}", record.tid))
+}
+
 /// Lets a rebuilt thread fall asleep again for what was left, and interrupts it: the kernel has its restart
 /// block again, and the thread goes on like one that was only stopped. Gives its registers.
 pub(crate) fn sleep_again(remote: &mut Remote<'_>, record: &ThreadV1) -> Result<Option<Registers>> {

@@ -5,7 +5,7 @@ use super::plan::Plan;
 use super::stub::{Stub, own_foothold};
 use crate::Result;
 use crate::checkpoint::Progress;
-use crate::checkpoint::freeze::collect_end;
+use crate::checkpoint::collect_end;
 use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::resource::object::RebuiltObjects;
@@ -58,7 +58,7 @@ impl Rebuilt {
         if init.keeper().is_some() {
             rebuilt.parents.push(stop_init(init.pid())?);
         }
-        let mut terminals = build_terminals(plan, init.parent(), &mut parent)?;
+        let mut terminals = build_terminals(plan, &mut parent)?;
         rebuilt.stubs = Family::new(plan, &mut parent)?.make(|stub, record, parent| {
             let sources = memory::Sources {
                 plan,
@@ -155,7 +155,8 @@ fn stop_init(pid: Pid) -> Result<Stopped> {
 }
 
 /// Before the processes: whoever leads a session gets its controlling terminal before it has children.
-fn build_terminals(plan: &Plan, pid: Pid, init: &mut Stopped) -> Result<Terminals> {
+fn build_terminals(plan: &Plan, init: &mut Stopped) -> Result<Terminals> {
+    let pid = Pid(init.tid().0);
     let name = || "cannot use the init".to_owned();
     let foothold = own_foothold(pid, plan.foothold).context(name)?;
     let mut remote = Remote::begin_disposable(init, &foothold).context(name)?;
@@ -247,6 +248,7 @@ fn finish_process(
     timer::arm(&mut stub.remote()?, record).context(name)?;
     let mut asleep = Vec::new();
     for (index, thread) in record.threads.iter().enumerate() {
+        thread::load_extended_state(&mut stub.remote_in(index)?, thread)?;
         asleep.push(thread::sleep_again(&mut stub.remote_in(index)?, thread)?);
     }
     stub.leave()?;

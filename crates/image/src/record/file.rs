@@ -181,6 +181,12 @@ pub struct PipeV1 {
     /// The bytes were written in packet mode (O_DIRECT).
     #[prost(bool, tag = "4")]
     pub packet_mode: bool,
+    /// In packet mode: numbers, from 0, of entries that are no packets.
+    #[prost(uint32, repeated, tag = "5")]
+    pub plain: Vec<u32>,
+    /// Nobody writes to it, and nobody has since its readers opened it, so that they are not told of the end.
+    #[prost(bool, tag = "6")]
+    pub unwritten: bool,
 }
 
 /// An eventfd.

@@ -82,6 +82,9 @@ pub struct ProcessV1 {
     /// PR_GET_MEMORY_MERGE.
     #[prost(bool, tag = "26")]
     pub memory_merge: bool,
+    /// Features of the extended state that the process has asked for (ARCH_GET_XCOMP_PERM of arch_prctl(2)): AMX.
+    #[prost(uint64, tag = "29")]
+    pub extended_features: u64,
     /// Name (comm) of a process that has ended; others have it in their threads.
     #[prost(bytes = "vec", tag = "27")]
     pub zombie_name: Vec<u8>,

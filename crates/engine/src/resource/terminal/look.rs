@@ -10,6 +10,7 @@ use crate::Result;
 use crate::error::Context;
 use rethaw_image::record::TerminalQueuesV1;
 use rethaw_sys::terminal;
+use rustix::fs::OFlags;
 use rustix::io::FdFlags;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -92,6 +93,11 @@ fn look_at(master: &OwnedFd, slave: &OwnedFd) -> io::Result<TerminalQueuesV1> {
         master: master.as_fd(),
         slave: slave.as_fd(),
     };
+    // What is taken out has to find its way back.
+    let access = rustix::fs::fcntl_getfl(ends.slave)? & OFlags::ACCMODE;
+    if access != OFlags::RDWR {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
     let modes = terminal::modes(ends.master)?;
     let packets = terminal::packet_mode(ends.master)?;
     if packets {

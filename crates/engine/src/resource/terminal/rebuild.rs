@@ -44,10 +44,10 @@ fn mount(init: &mut Remote<'_>) -> Result<()> {
         at += text.len() as u64;
     }
     let [devpts, folder, options, own_ptmx, ptmx] = addresses;
-    let flags = (libc::MS_NOSUID | libc::MS_NOEXEC) as u64;
+    let flags = libc::MS_NOSUID | libc::MS_NOEXEC;
     init.must(libc::SYS_mount, [devpts, folder, devpts, flags, options, 0])
         .context(name)?;
-    init.must(libc::SYS_mount, [own_ptmx, ptmx, 0, libc::MS_BIND as u64, 0, 0])
+    init.must(libc::SYS_mount, [own_ptmx, ptmx, 0, libc::MS_BIND, 0, 0])
         .context(name)?;
     Ok(())
 }
@@ -153,7 +153,7 @@ impl Terminals {
             .context(name)?;
         let mut remote = stub.remote()?;
         remote
-            .must(libc::SYS_ioctl, [fd, libc::TIOCSCTTY as u64, 0, 0, 0, 0])
+            .must(libc::SYS_ioctl, [fd, libc::TIOCSCTTY, 0, 0, 0, 0])
             .context(name)?;
         remote.must(libc::SYS_close, [fd, 0, 0, 0, 0, 0]).context(name)?;
         Ok(())
@@ -241,7 +241,7 @@ fn bring_to_foreground(stub: &mut Stub, record: &TerminalV1, warnings: &mut Vec<
     let mut remote = stub.remote()?;
     let group = remote.put(0, &record.foreground.to_ne_bytes()).context(name)?;
     let set = remote
-        .call(libc::SYS_ioctl, [fd, libc::TIOCSPGRP as u64, group, 0, 0, 0])
+        .call(libc::SYS_ioctl, [fd, libc::TIOCSPGRP, group, 0, 0, 0])
         .context(name)?;
     if let Err(e) = set {
         warnings.push(format!(
