@@ -54,7 +54,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     let mut pages = Vec::new();
     let mut copies = BTreeMap::new();
     for frozen in &frozen.processes {
-        process::refuse_unreadable(frozen.pid)?;
+        process::refuse_unreadable(frozen.speaker())?;
         let mut record = process::collect_outside(frozen.pid, frozen.speaker())?;
         record.descriptors = descriptions.add_process(frozen.speaker())?;
         record.stopped_by = frozen.stopped_by;

@@ -383,7 +383,7 @@ fn cannot_seize(pid: Pid, tid: Tid, source: std::io::Error) -> Error {
     if tracer != 0 {
         return Error::Traced { pid: pid.0, tracer };
     }
-    if let Err(refused) = process::refuse_unreadable(pid) {
+    if let Err(refused) = process::refuse_unreadable(Pid(tid.0)) {
         return refused;
     }
     Error::Os {

@@ -26,7 +26,8 @@ const PR_SET_PDEATHSIG: u64 = 1;
 const MEMBARRIER_CMD_GET_REGISTRATIONS: u64 = 1 << 9;
 
 /// Refuses a process that the kernel does not show to its user: one that is not dumpable (prctl(2)), because it asked
-/// for that or because its program may not be read. Its files in /proc belong to root.
+/// for that or because its program may not be read. Its files in /proc belong to root, as those of a thread that has
+/// ended do.
 pub(crate) fn refuse_unreadable(pid: Pid) -> Result<()> {
     let owner = fs::metadata(format!("/proc/{pid}/status")).map(|file| file.uid());
     let user = proc::Status::read(pid).map(|status| status.uid.effective);
