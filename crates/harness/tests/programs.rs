@@ -96,14 +96,18 @@ programs! {
     memory_locked
     memory_locked_future
     memory_many_mappings
+    memory_policies
     memory_protection_keys
     memory_reserved
+    memory_sealed
     memory_sparse
     memory_vdso_moved
     pipe_ends
     pidfd
     pidfd_zombie
     pipe_in_flight
+    process_attributes
+    process_bounding
     process_controls
     process_controls_default
     process_folder
@@ -181,6 +185,8 @@ programs! {
 /// What cannot be checkpointed yet is refused with a clear message, and the program runs on.
 const REFUSED: &[(&str, &str)] = &[
     ("file_other_name", "hard link"),
+    ("process_not_dumpable", "not dumpable"),
+    ("process_call_dispatch", "syscall user dispatch"),
     ("process_sharing_memory", "shares its memory"),
     ("process_sharing_siblings", "shares its descriptors"),
     ("inotify_nameless", "path was not found"),

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 mod fdinfo;
 mod identity;
 mod limits;
+mod numa;
 mod pagemap;
 mod parse;
 mod process;
@@ -29,6 +30,7 @@ mod tree;
 pub use fdinfo::{EpollTarget, Eventfd, FdInfo, Lock, LockKind, LockMode, Pidfd, Timerfd};
 pub use identity::Identity;
 pub use limits::{Limit, Limits, UNLIMITED};
+pub use numa::{memory_nodes, numa_policies, resident_bytes};
 pub use pagemap::{Categories, Pagemap, Query, Region, pages_to_save};
 pub use parse::ParseError;
 pub use process::{

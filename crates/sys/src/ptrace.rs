@@ -401,6 +401,20 @@ impl Stopped {
         }
     }
 
+    /// Whether the thread gets its own system calls as signals (PR_SET_SYSCALL_USER_DISPATCH, Linux 5.11), so that
+    /// none can be made in it. Before Linux 6.4 that is not told.
+    pub fn dispatches_calls(&self) -> io::Result<bool> {
+        const PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG: libc::c_uint = 0x4211;
+        // struct ptrace_sud_config: mode, selector, offset, length.
+        let mut found = [0_u64; 4];
+        let (size, data) = (size_of_val(&found), &raw mut found as usize);
+        match request(PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, self.tid, size, data) {
+            Ok(_) => Ok(found[0] != 0),
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EIO | libc::EINVAL)) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Writes one word even where the mapping is read-only (a private copy of the page is made).
     pub fn poke(&mut self, address: u64, word: u64) -> io::Result<()> {
         request(libc::PTRACE_POKEDATA, self.tid, address as usize, word as usize).map(drop)

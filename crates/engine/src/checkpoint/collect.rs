@@ -56,6 +56,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     let mut pages = Vec::new();
     let mut copies = BTreeMap::new();
     for frozen in &frozen.processes {
+        process::refuse_unreadable(frozen.speaker())?;
         let mut record = process::collect_outside(frozen.pid, frozen.speaker())?;
         record.descriptors = descriptions.add_process(frozen.speaker())?;
         record.stopped_by = frozen.stopped_by;
@@ -221,7 +222,7 @@ fn refuse_what_cannot_be_asked(pid: Pid) -> Result<()> {
         })
     };
     if proc::Status::read(pid).context_proc()?.seccomp >= STRICT_OR_FILTER {
-        let what = "the process has a seccomp filter, which an ordinary user cannot read back";
+        let what = "the process has seccomp in force, whose filters an ordinary user cannot read back";
         return refused(what, "seccomp", "run the program without its sandbox");
     }
     if proc::root(pid).context_proc()? != Path::new("/") {

@@ -5,6 +5,7 @@ use super::release::{collect_killed, has_died, is_ours, release_late, release_pr
 use super::sleep::Sleepers;
 use super::vfork;
 use crate::error::Context;
+use crate::resource::process;
 use crate::resource::thread::ContextProc;
 use crate::tree::{InterruptedBefore, Tree};
 use crate::{Error, Result};
@@ -389,6 +390,9 @@ fn cannot_seize(pid: Pid, tid: Tid, source: std::io::Error) -> Error {
     let tracer = proc::Status::read((pid, tid)).map_or(0, |status| status.tracer);
     if tracer != 0 {
         return Error::Traced { pid: pid.0, tracer };
+    }
+    if let Err(refused) = process::refuse_unreadable(Pid(tid.0)) {
+        return refused;
     }
     Error::Os {
         operation: format!("cannot stop thread {tid} of process {pid}"),

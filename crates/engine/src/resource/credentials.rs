@@ -43,6 +43,25 @@ pub(crate) fn rebuild(remote: &mut Remote<'_>, record: &CredentialsV1, no_new_pr
     Ok(())
 }
 
+/// Takes away what the program's children could not get any more by execve(2): a new user namespace gives it back. Those
+/// that are cloned later have it so from the beginning.
+pub(crate) fn drop_bounding(remote: &mut Remote<'_>, record: &CredentialsV1) -> io::Result<()> {
+    const PR_CAPBSET_READ: u64 = 23;
+    const PR_CAPBSET_DROP: u64 = 24;
+    let Some(bounding) = record.capabilities.get(3) else {
+        return Ok(());
+    };
+    for capability in (0..64).filter(|capability| bounding & 1 << capability == 0) {
+        // EINVAL: the kernel has no more of them.
+        match remote.call(libc::SYS_prctl, [PR_CAPBSET_READ, capability, 0, 0, 0, 0])? {
+            Ok(0) => {}
+            Ok(_) => drop(remote.must(libc::SYS_prctl, [PR_CAPBSET_DROP, capability, 0, 0, 0, 0])?),
+            Err(_) => break,
+        }
+    }
+    Ok(())
+}
+
 /// capset(2): inheritable, permitted and effective set. What the program had, as far as we have it.
 fn set_capabilities(remote: &mut Remote<'_>, sets: &[u64]) -> io::Result<()> {
     const VERSION_3: u32 = 0x2008_0522;

@@ -3,17 +3,20 @@
 mod classify;
 mod guard;
 mod inherit;
+mod key;
 mod layout;
 pub(crate) mod lock;
 mod map;
 mod pages;
+mod policy;
+pub(crate) mod seal;
 
 pub(crate) use self::pages::PageRange;
 
 use self::inherit::Part;
 use super::object::{Objects, RebuiltObjects};
 use super::thread::ContextProc;
-use super::{aio, sysv, vdso};
+use super::{aio, numa, sysv, vdso};
 use crate::checkpoint::Progress;
 use crate::error::Context;
 use crate::restart::{Plan, Stub};
@@ -57,7 +60,9 @@ pub(crate) fn collect(
 /// What only the process itself is told of its memory.
 pub(crate) fn collect_inside(pid: Pid, record: &mut MemoryV1, remote: &mut Remote<'_>) -> Result<()> {
     layout::ask_break(record, remote)?;
-    lock::collect(pid, record, remote)
+    lock::collect(pid, record, remote)?;
+    key::collect(record, remote)?;
+    policy::collect(pid, record, remote)
 }
 
 /// Where the contents of mappings come from.
@@ -86,6 +91,7 @@ pub(crate) fn rebuild(
     layout::rebuild(stub, record, sources.plan, same_program, warnings)?;
     vdso::rebuild(stub, sources.process, warnings)?;
     sysv::attach(stub, &record.mappings, sources.plan)?;
+    key::begin(stub, record, sources.parent)?;
     let (pieces, stale) = pages::to_write(reader, record, sources.parent, &parts)?;
     for range in stale {
         map::forget_pages(stub, &range)?;
@@ -94,7 +100,11 @@ pub(crate) fn rebuild(
         let filled = pages::has_pages(mapping, &pieces);
         match kept {
             true => map::allow_to_fill(stub, mapping, filled)?,
-            false => map::map(stub, mapping, filled, sources)?,
+            false => {
+                map::map(stub, mapping, filled, sources)?;
+                numa::rebuild_mapping(&mut stub.remote()?, mapping, warnings)
+                    .context(|| format!("cannot set the NUMA policy of {:#x}", mapping.start))?;
+            }
         }
     }
     aio::rebuild(stub, &record.mappings, warnings)?;
@@ -103,9 +113,13 @@ pub(crate) fn rebuild(
         let filled = pages::has_pages(mapping, &pieces);
         match kept {
             true => map::protect(stub, mapping, filled)?,
-            false => map::finish(stub, mapping, filled, warnings)?,
+            false => {
+                map::finish(stub, mapping, filled, warnings)?;
+                key::assign(stub, record, mapping)?;
+            }
         }
     }
+    key::end(stub, record, sources.parent)?;
     guard::rebuild(stub, &record.guards)
 }
 

@@ -3,7 +3,7 @@
 use super::thread::ContextProc;
 use super::{limit, signal, timer};
 use crate::Result;
-use crate::error::Context;
+use crate::error::{Context, Error};
 use crate::restart::Places;
 use rethaw_image::record::{PathFolderV1, ProcessV1};
 use rethaw_sys::proc::{self, Pid};
@@ -11,6 +11,7 @@ use rethaw_sys::remote::Remote;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 
 const PR_GET_DUMPABLE: u64 = 3;
 const PR_SET_DUMPABLE: u64 = 4;
@@ -23,6 +24,25 @@ const PR_SET_MEMORY_MERGE: u64 = 67;
 const PR_GET_MEMORY_MERGE: u64 = 68;
 const PR_SET_PDEATHSIG: u64 = 1;
 const MEMBARRIER_CMD_GET_REGISTRATIONS: u64 = 1 << 9;
+
+/// Refuses a process that the kernel does not show to its user: one that is not dumpable (prctl(2)), because it asked
+/// for that or because its program may not be read. Its files in /proc belong to root, as those of a thread that has
+/// ended do.
+pub(crate) fn refuse_unreadable(pid: Pid) -> Result<()> {
+    let owner = fs::metadata(format!("/proc/{pid}/status")).map(|file| file.uid());
+    let user = proc::Status::read(pid).map(|status| status.uid.effective);
+    if !matches!((owner, user), (Ok(0), Ok(user)) if user != 0) {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        what: "a process that only root may look at: it is not dumpable, by prctl or because its program file may not \
+               be read"
+            .to_owned(),
+        pid: pid.0,
+        place: "the process itself".to_owned(),
+        remedy: "run the program without that, or give its file back the right to be read".to_owned(),
+    })
+}
 
 /// Everything that can be seen from outside, through a thread that lives.
 pub(crate) fn collect_outside(leader: Pid, pid: Pid) -> Result<ProcessV1> {
@@ -83,7 +103,8 @@ fn ask_attributes(record: &mut ProcessV1, remote: &mut Remote<'_>) -> io::Result
     record.extended_features = ask_extended_features(remote)?;
     let mut ask = |option: u64| remote.call(libc::SYS_prctl, [option, 0, 0, 0, 0, 0]);
     record.dumpable = ask(PR_GET_DUMPABLE)?? as u32;
-    record.thp_disabled = ask(PR_GET_THP_DISABLE)?.unwrap_or(0) != 0;
+    record.thp_disable = ask(PR_GET_THP_DISABLE)?.unwrap_or(0) as u32;
+    record.thp_disabled = record.thp_disable != 0;
     record.memory_deny_write_execute = ask(PR_GET_MDWE)?.unwrap_or(0) as u32;
     record.memory_merge = ask(PR_GET_MEMORY_MERGE)?.unwrap_or(0) != 0;
     let out = remote.put(0, &[0; 8])?;
@@ -146,16 +167,17 @@ pub(crate) fn enter_folders(
 
 fn tell_attributes(record: &ProcessV1, remote: &mut Remote<'_>) -> io::Result<()> {
     request_extended_features(record.extended_features, remote)?;
-    let mut tell = |option: u64, value: u64| {
-        remote
-            .must(libc::SYS_prctl, [option, value, 0, 0, 0, 0])
-            .map(drop)
-    };
-    if record.thp_disabled {
-        tell(PR_SET_THP_DISABLE, 1)?;
-    }
+    // What the restarting program has of these is inherited, also through execve(2): set in any case.
+    let (thp, flags) = (
+        record.thp_disable & 1 | u32::from(record.thp_disabled),
+        record.thp_disable & !1,
+    );
+    let thp = [PR_SET_THP_DISABLE, thp.into(), flags.into(), 0, 0, 0];
+    remote.must(libc::SYS_prctl, thp)?;
+    let merge = [PR_SET_MEMORY_MERGE, record.memory_merge.into(), 0, 0, 0, 0];
+    let merged = remote.call(libc::SYS_prctl, merge)?;
     if record.memory_merge {
-        tell(PR_SET_MEMORY_MERGE, 1)?;
+        merged?;
     }
     for command in (0..32).filter(|bit| record.membarrier & 1 << bit != 0) {
         remote.must(libc::SYS_membarrier, [1 << command, 0, 0, 0, 0, 0])?;

@@ -1,6 +1,6 @@
 //! Threads: registers, extended state, what the kernel keeps per thread, and the call in which it was stopped.
 
-use super::{credentials, scheduling};
+use super::{credentials, numa, scheduling};
 use crate::Result;
 use crate::checkpoint::freeze::FrozenThread;
 use crate::error::{Context, Error};
@@ -34,6 +34,14 @@ pub(crate) fn settle(pid: Pid, thread: &mut FrozenThread) -> Result<GoingOn> {
             pid: pid.0,
             place: format!("thread {tid}"),
             remedy: "run its 64-bit build".to_owned(),
+        });
+    }
+    if thread.stopped.dispatches_calls().context(name)? {
+        return Err(Error::Refused {
+            what: "a program that gets its own system calls as signals (syscall user dispatch)".to_owned(),
+            pid: pid.0,
+            place: format!("thread {tid}"),
+            remedy: "run the program without it".to_owned(),
         });
     }
     let before = registers.to_bytes();
@@ -234,6 +242,7 @@ pub(crate) fn collect(
         comm: status.name.clone(),
         scheduling: Some(scheduling::collect(tid)?),
         no_new_privs: status.no_new_privs,
+        machine_check: proc::Stat::read((pid, tid)).context_proc()?.machine_check(),
         ..ThreadV1::default()
     };
     let mut remote = Remote::begin(stopped, foothold).context(name)?;
@@ -275,6 +284,11 @@ pub(crate) fn ended_leader(process: &ProcessV1, memory: &MemoryV1) -> Option<Thr
 
 const PR_GET_TID_ADDRESS: u64 = 40;
 const PR_GET_PDEATHSIG: u64 = 2;
+const PR_GET_TSC: u64 = 25;
+const PR_SET_TSC: u64 = 26;
+const PR_TSC_SIGSEGV: u32 = 2;
+const PR_MCE_KILL: u64 = 33;
+const PR_MCE_KILL_SET: u64 = 1;
 
 fn ask_thread(remote: &mut Remote<'_>, status: &proc::Status, record: &mut ThreadV1) -> std::io::Result<()> {
     let out = remote.put(0, &[0; 64])?;
@@ -285,6 +299,14 @@ fn ask_thread(remote: &mut Remote<'_>, status: &proc::Status, record: &mut Threa
     remote.must(libc::SYS_prctl, [PR_GET_PDEATHSIG, out, 0, 0, 0, 0])?;
     record.parent_death_signal = i32::from_ne_bytes(remote.get(0)?);
     record.credentials = Some(credentials::collect(status, remote)?);
+    record.memory_policy = numa::ask(remote, None)?;
+    // Only x86 has it.
+    if remote
+        .call(libc::SYS_prctl, [PR_GET_TSC, out, 0, 0, 0, 0])?
+        .is_ok()
+    {
+        record.timestamp_counter = u32::from_ne_bytes(remote.get(0)?);
+    }
     let slack = scheduling::ask_timer_slack(remote)?;
     if let Some(attributes) = &mut record.scheduling {
         attributes.timer_slack_ns = slack;
@@ -301,6 +323,7 @@ pub(crate) fn rebuild(
 ) -> Result<()> {
     let name = || format!("cannot rebuild thread {}", record.tid);
     tell_thread(remote, record).context(name)?;
+    numa::rebuild_thread(remote, record.memory_policy.as_ref(), warnings).context(name)?;
     if let Some(attributes) = &record.scheduling {
         scheduling::rebuild(tid, attributes, remote, warnings)?;
     }
@@ -323,6 +346,18 @@ fn tell_thread(remote: &mut Remote<'_>, record: &ThreadV1) -> std::io::Result<()
             0,
         ];
         remote.must(libc::SYS_rseq, arguments)?;
+    }
+    if record.timestamp_counter == PR_TSC_SIGSEGV {
+        remote.must(
+            libc::SYS_prctl,
+            [PR_SET_TSC, record.timestamp_counter.into(), 0, 0, 0, 0],
+        )?;
+    }
+    if let Some(policy) = record.machine_check.checked_sub(1) {
+        remote.must(
+            libc::SYS_prctl,
+            [PR_MCE_KILL, PR_MCE_KILL_SET, policy.into(), 0, 0, 0],
+        )?;
     }
     let mut name = record.comm.clone();
     name.truncate(15);

@@ -201,6 +201,14 @@ fn rebuild_process(
     plan: &Plan,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
+    if let Some(saved) = record
+        .threads
+        .first()
+        .and_then(|leader| leader.credentials.as_ref())
+    {
+        credentials::drop_bounding(&mut stub.remote()?, saved)
+            .context(|| format!("cannot limit the capabilities of process {}", record.pid))?;
+    }
     for thread in record.threads.iter().skip(1) {
         stub.clone_thread(thread)?;
     }
@@ -243,6 +251,7 @@ fn finish_process(
     }
     if let Some(address_space) = &record.memory {
         memory::lock::rebuild(address_space, &mut stub.remote()?, warnings)?;
+        memory::seal::rebuild(address_space, &mut stub.remote()?, warnings)?;
     }
     process::rebuild_last(record, &mut stub.remote()?)?;
     forget_children(stub, record, plan).context(name)?;

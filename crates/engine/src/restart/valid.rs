@@ -85,6 +85,7 @@ fn mapping(record: &MappingV1) -> Result<()> {
         record.offset.is_multiple_of(PAGE) && last.is_some_and(|last| i64::try_from(last).is_ok()),
         "a mapping of a place in a file that cannot be",
     )?;
+    ensure(record.protection_key < 16, "a protection key that cannot be")?;
     ensure(page_size(record.huge_page), "huge pages of a size that cannot be")
 }
 
@@ -160,7 +161,7 @@ mod tests {
     }
 
     /// How many fields [`spoil`] knows.
-    const FIELDS: usize = 17;
+    const FIELDS: usize = 18;
 
     /// Puts a number into a field of the second process, or of the object.
     fn spoil(records: &mut (Vec<ProcessV1>, Vec<SharedObjectV1>), field: usize, value: u64) {
@@ -184,6 +185,7 @@ mod tests {
             13 => memory.vdso.resize(len, 0),
             14 => object.size = value,
             15 => object.huge_page = value,
+            16 => memory.mappings[1].protection_key = value as u32,
             _ => process.threads.truncate(len),
         }
     }
@@ -218,6 +220,7 @@ mod tests {
             (13, 4097),
             (14, u64::MAX),
             (15, 100),
+            (16, 16),
         ] {
             let mut records = valid();
             spoil(&mut records, field, value);

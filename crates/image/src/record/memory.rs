@@ -25,6 +25,9 @@ pub struct MemoryV1 {
     /// Guard regions (MADV_GUARD_INSTALL).
     #[prost(message, repeated, tag = "8")]
     pub guards: Vec<GuardV1>,
+    /// Protection keys that the program has allocated (pkey_alloc(2)): bit N for key N.
+    #[prost(uint32, tag = "20")]
+    pub protection_keys: u32,
 }
 
 /// A guard region: pages that fault although their mapping allows access.
@@ -149,6 +152,20 @@ pub struct MappingV1 {
     /// Contents, for `Backing::AioRing`.
     #[prost(bytes = "vec", tag = "32")]
     pub ring: Vec<u8>,
+    /// NUMA policy of its own (mbind(2)).
+    #[prost(message, optional, tag = "20")]
+    pub policy: Option<NumaPolicyV1>,
+}
+
+/// A NUMA policy (set_mempolicy(2)).
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct NumaPolicyV1 {
+    /// MPOL_ number with its flags.
+    #[prost(uint32, tag = "1")]
+    pub mode: u32,
+    /// Memory nodes, little-endian bit string.
+    #[prost(bytes = "vec", tag = "2")]
+    pub nodes: Vec<u8>,
 }
 
 /// A file as it was at the checkpoint.

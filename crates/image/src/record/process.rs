@@ -1,4 +1,4 @@
-use super::{DescriptorV1, MemoryV1, PathFolderV1};
+use super::{DescriptorV1, MemoryV1, NumaPolicyV1, PathFolderV1};
 
 /// One process with its threads. Pids are those that the program sees.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -97,6 +97,9 @@ pub struct ProcessV1 {
     /// The process whose current folder, root and umask it shares (CLONE_FS), in the same way.
     #[prost(int32, tag = "42")]
     pub folders_of: i32,
+    /// PR_GET_THP_DISABLE, with its flags (Linux 6.18); `thp_disabled` says the same without them.
+    #[prost(uint32, tag = "40")]
+    pub thp_disable: u32,
 }
 
 /// One thread.
@@ -157,6 +160,15 @@ pub struct ThreadV1 {
     /// Umask of its own, if it has folders of its own.
     #[prost(uint32, tag = "25")]
     pub umask: u32,
+    /// NUMA policy; none is the machine's default.
+    #[prost(message, optional, tag = "20")]
+    pub memory_policy: Option<NumaPolicyV1>,
+    /// PR_GET_TSC; 0 stands for PR_TSC_ENABLE.
+    #[prost(uint32, tag = "21")]
+    pub timestamp_counter: u32,
+    /// PR_MCE_KILL_GET and 1; 0 stands for the machine's default.
+    #[prost(uint32, tag = "22")]
+    pub machine_check: u32,
 }
 
 /// A system call with a relative time-out that was interrupted by the freeze. At restart the call is made

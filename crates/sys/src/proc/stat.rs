@@ -22,6 +22,8 @@ pub struct Stat {
     pub tty_nr: i32,
     /// Foreground process group of that terminal, -1 for none.
     pub tpgid: i32,
+    /// The kernel's flags of the task (PF_ in include/linux/sched.h).
+    pub flags: u32,
     /// Nice value, -20 to 19.
     pub nice: i64,
     /// Threads that have not been reaped.
@@ -74,6 +76,7 @@ impl Stat {
             session: fields.number(6)?,
             tty_nr: fields.number(7)?,
             tpgid: fields.number(8)?,
+            flags: fields.number(9)?,
             nice: fields.number(19)?,
             num_threads: fields.number(20)?,
             starttime: fields.number(22)?,
@@ -96,6 +99,16 @@ impl Stat {
     /// Reads the file of a process, or of one of its threads. Addresses are 0 (or 1) without permission to trace it.
     pub fn read(subject: impl Subject) -> Result<Stat> {
         super::parsed(subject, "stat", Stat::parse)
+    }
+
+    /// What PR_MCE_KILL has set, and 1; 0 where nothing (PF_MCE_PROCESS, PF_MCE_EARLY; tried on Linux 6.18).
+    pub fn machine_check(&self) -> u32 {
+        const PF_MCE_PROCESS: u32 = 0x80;
+        const PF_MCE_EARLY: u32 = 0x0800_0000;
+        match self.flags & PF_MCE_PROCESS {
+            0 => 0,
+            _ => 1 + u32::from(self.flags & PF_MCE_EARLY != 0),
+        }
     }
 
     /// Whether it has ended and waits for its parent to notice. The first thread of a process also looks so when

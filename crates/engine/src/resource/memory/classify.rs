@@ -12,8 +12,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// VmFlags that can be set again and are (Documentation/filesystems/proc.rst).
-const KEPT_FLAGS: [&[u8; 2]; 12] = [
-    b"gd", b"lo", b"lf", b"nr", b"ht", b"hg", b"nh", b"dc", b"wf", b"dd", b"mg", b"dp",
+const KEPT_FLAGS: [&[u8; 2]; 13] = [
+    b"gd", b"lo", b"lf", b"nr", b"ht", b"hg", b"nh", b"dc", b"wf", b"dd", b"mg", b"dp", b"sl",
 ];
 /// Advice for reading ahead: also kept.
 const KEPT_ADVICE: [&[u8; 2]; 2] = [b"sr", b"rr"];
@@ -36,10 +36,6 @@ pub(super) fn classify(pid: Pid, vma: &Vma, objects: &mut Objects) -> Result<Map
         b"[vdso]" => Backing::Vdso,
         name if name.starts_with(b"[vvar") => Backing::Vvar,
         _ if vma.has(b"io") || vma.has(b"pf") => return Err(refused(pid, vma, "a mapping of a device")),
-        _ if vma.has(b"sl") => return Err(refused(pid, vma, "sealed memory (mseal)")),
-        _ if vma.protection_key.unwrap_or(0) != 0 => {
-            return Err(refused(pid, vma, "a memory protection key"));
-        }
         _ if vma.has(b"ss") => return Err(refused(pid, vma, "a shadow stack")),
         _ if vma.has(b"um") || vma.has(b"uw") => return Err(refused(pid, vma, "a userfaultfd mapping")),
         _ if sysv::is_segment(vma) => {
