@@ -160,7 +160,8 @@ impl Application {
 
 /// Appends a line to the file `RETHAW_TEST_RESULTS`, from which docs/compatibility.md is made.
 pub fn record(fields: &[&str]) -> Result<()> {
-    let Some(path) = std::env::var_os("RETHAW_TEST_RESULTS") else {
+    let path = std::env::var_os("RETHAW_TEST_RESULTS").filter(|path| !path.is_empty());
+    let Some(path) = path else {
         return Ok(());
     };
     let mut file = OpenOptions::new()
