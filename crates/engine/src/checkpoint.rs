@@ -230,6 +230,7 @@ impl Snapshot {
         }
         match self.frozen {
             Some(frozen) if self.stop && self.written => {
+                self.collected.farewell.say();
                 frozen.kill(tree);
                 tree.kill()
             }

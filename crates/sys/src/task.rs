@@ -162,6 +162,14 @@ pub fn set_limit(pid: Pid, resource: u32, soft: u64, hard: u64) -> io::Result<()
     .map(drop)
 }
 
+/// Lets this process have as many open files as it may. As an attempt: where it fails, less can be opened.
+pub fn raise_open_files() {
+    if let Ok(limits) = crate::proc::Limits::read(Pid::own()) {
+        let hard = limits.by_resource[libc::RLIMIT_NOFILE as usize].hard;
+        let _ = set_limit(Pid::own(), libc::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
 /// Sends a signal to a process.
 pub fn kill(pid: Pid, signal: i32) -> io::Result<()> {
     // SAFETY: integers only.

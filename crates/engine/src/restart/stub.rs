@@ -11,6 +11,7 @@ use rethaw_sys::ptrace::{Running, Stop, Stopped, Wait};
 use rethaw_sys::remote::{Foothold, Remote};
 use rethaw_sys::task;
 use std::io;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -202,11 +203,13 @@ impl Stub {
         Remote::begin_disposable(thread, &self.foothold).context(name)
     }
 
-    /// Removes everything of the init's address space but the foothold.
-    pub fn empty(&mut self) -> Result<()> {
+    /// Removes everything of the address space that it is a copy of but the foothold and `kept`, which ascends.
+    pub fn keep_only(&mut self, kept: &[Range<u64>]) -> Result<()> {
         let name = || "cannot empty an address space".to_owned();
         let start = self.start();
-        let end = start + FOOTHOLD_SIZE;
+        let mut kept = kept.to_vec();
+        kept.push(start..start + FOOTHOLD_SIZE);
+        kept.sort_by_key(|range| range.start);
         let Some(leader) = self.threads.first() else {
             return Err(Error::Ended);
         };
@@ -218,12 +221,15 @@ impl Stub {
             let arguments = [address, size.into(), UNREGISTER, signature.into(), 0, 0];
             remote.must(libc::SYS_rseq, arguments).context(name)?;
         }
-        remote
-            .must(libc::SYS_munmap, [0, start, 0, 0, 0, 0])
-            .context(name)?;
-        remote
-            .must(libc::SYS_munmap, [end, TASK_SIZE - end, 0, 0, 0, 0])
-            .context(name)?;
+        let mut at = 0;
+        for range in kept.into_iter().chain([TASK_SIZE..TASK_SIZE]) {
+            if at < range.start {
+                remote
+                    .must(libc::SYS_munmap, [at, range.start - at, 0, 0, 0, 0])
+                    .context(name)?;
+            }
+            at = range.end;
+        }
         Ok(())
     }
 

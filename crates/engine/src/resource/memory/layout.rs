@@ -38,11 +38,13 @@ pub(super) fn ask_break(record: &mut MemoryV1, remote: &mut Remote<'_>) -> Resul
 }
 
 /// Boundaries, auxiliary vector and executable (PR_SET_MM_MAP, Linux 3.18; the executable needs
-/// CAP_CHECKPOINT_RESTORE in the process's user namespace).
+/// CAP_CHECKPOINT_RESTORE in the process's user namespace). With `same_program` the process has the executable from
+/// its parent, and cannot change it while it is mapped (EBUSY).
 pub(super) fn rebuild(
     stub: &mut Stub,
     record: &MemoryV1,
     plan: &Plan,
+    same_program: bool,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     const PR_SET_MM: u64 = 35;
@@ -51,22 +53,9 @@ pub(super) fn rebuild(
     let Some(layout) = &record.layout else {
         return Ok(());
     };
-    let exe = plan.places.path(
-        &record
-            .exe
-            .as_ref()
-            .map(|exe| exe.path.clone())
-            .unwrap_or_default(),
-    );
-    let exe_fd = match stub.open(&exe, libc::O_RDONLY) {
-        Ok(fd) => fd as u32,
-        Err(e) => {
-            warnings.push(format!(
-                "/proc/self/exe shows rethaw instead of {} ({e})",
-                exe.display()
-            ));
-            u32::MAX
-        }
+    let exe_fd = match same_program {
+        true => u32::MAX,
+        false => open_executable(stub, record, plan, warnings),
     };
     let mut remote = stub.remote()?;
     let auxv = remote.put(1024, &record.auxv).context(name)?;
@@ -103,4 +92,20 @@ pub(super) fn rebuild(
             .context(name)?;
     }
     Ok(())
+}
+
+/// Opens the executable inside. Gives the descriptor there, or -1 (none) where it cannot be opened.
+fn open_executable(stub: &mut Stub, record: &MemoryV1, plan: &Plan, warnings: &mut Vec<String>) -> u32 {
+    let path = record.exe.as_ref().map(|exe| exe.path.clone());
+    let exe = plan.places.path(&path.unwrap_or_default());
+    match stub.open(&exe, libc::O_RDONLY) {
+        Ok(fd) => fd as u32,
+        Err(e) => {
+            warnings.push(format!(
+                "/proc/self/exe shows rethaw instead of {} ({e})",
+                exe.display()
+            ));
+            u32::MAX
+        }
+    }
 }
