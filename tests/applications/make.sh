@@ -4,6 +4,7 @@ log=$1
 rm -rf project
 mkdir project
 cd project
+exec 3>parts.h
 number=0
 while [ $number -lt 60 ]; do
     cat >"part$number.c" <<C
@@ -21,9 +22,10 @@ uint32_t part$number(uint32_t x)
 	return x + strlen(text);
 }
 C
-    echo "X(part$number)" >>parts.h
+    echo "X(part$number)" >&3
     number=$((number + 1))
 done
+exec 3>&-
 cat >main.c <<'C'
 #include <stdint.h>
 #include <stdio.h>

@@ -3,6 +3,8 @@ require "digest"
 
 log = File.open(ARGV[0], "w")
 log.sync = true
+# Loaded before there are threads: Ruby 3.1 now and then fails to load it in several at once.
+Digest::SHA256
 jobs, results = Queue.new, Queue.new
 threads = 4.times.map do
   Thread.new do

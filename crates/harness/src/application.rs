@@ -120,11 +120,7 @@ impl Application {
         }
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text);
-        let words = text.split([' ', '\n', ',', '"']);
-        let is_version = |word: &&str| word.contains(|c: char| c.is_ascii_digit()) && word.contains('.');
-        Ok(Some(
-            words.into_iter().find(is_version).unwrap_or("?").to_string(),
-        ))
+        Ok(text.split([' ', '\n', ',', '"', '=', '/']).find_map(version_in))
     }
 
     /// Runs it with this many kills, and records what came out.
@@ -158,9 +154,19 @@ impl Application {
     }
 }
 
+/// The version in a word such as `go1.19.8`, `v5.36.0` or `12.2.0-14)`: digits and points, or a date.
+fn version_in(word: &str) -> Option<String> {
+    let word = word.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+    let is_version =
+        word.starts_with(|c: char| c.is_ascii_digit()) && (word.contains('.') || word.len() == 8);
+    let end = word.find(|c: char| !c.is_ascii_alphanumeric() && c != '.');
+    is_version.then(|| word[..end.unwrap_or(word.len())].to_string())
+}
+
 /// Appends a line to the file `RETHAW_TEST_RESULTS`, from which docs/compatibility.md is made.
 pub fn record(fields: &[&str]) -> Result<()> {
-    let Some(path) = std::env::var_os("RETHAW_TEST_RESULTS") else {
+    let path = std::env::var_os("RETHAW_TEST_RESULTS").filter(|path| !path.is_empty());
+    let Some(path) = path else {
         return Ok(());
     };
     let mut file = OpenOptions::new()
@@ -169,4 +175,18 @@ pub fn record(fields: &[&str]) -> Result<()> {
         .open(&path)
         .map_err(|e| Failure::from(e).within(path.to_string_lossy()))?;
     Ok(file.write_all((fields.join("\t") + "\n").as_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_found() {
+        let of = |word| version_in(word);
+        assert_eq!(of("5.2.15(1)-release").as_deref(), Some("5.2.15"));
+        assert_eq!(of("go1.19.8").as_deref(), Some("1.19.8"));
+        assert_eq!(of("20221122").as_deref(), Some("20221122"));
+        assert_eq!(of("(Debian").as_deref(), None);
+    }
 }

@@ -133,7 +133,7 @@ impl Subject {
                 "{}: {done} kills, the log is that of the uninterrupted run",
                 self.name
             );
-            Ok(())
+            ensure_seldom_refused(case)
         })
     }
 
@@ -251,6 +251,32 @@ fn has_checkpoint(folder: &Path) -> Result<bool> {
     Ok(names?
         .iter()
         .any(|path| path.extension().is_some_and(|extension| extension == "manifest")))
+}
+
+/// Fails when more checkpoints were refused than taken: then it went on from the few before the refused state.
+fn ensure_seldom_refused(case: &Case) -> Result<()> {
+    let (mut taken, mut refused) = (0, vec![]);
+    for entry in fs::read_dir(&case.folder)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if name.starts_with("run") && name.ends_with(".err") {
+            let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+            taken += text.lines().filter(|line| line.contains(" taken: ")).count();
+            let lines = text.lines().filter(|line| line.contains("cannot checkpoint: "));
+            refused.extend(lines.map(str::to_string));
+        }
+    }
+    ensure!(
+        refused.len() <= taken,
+        "{taken} checkpoints were taken and {} refused, the last one: {}",
+        refused.len(),
+        refused.last().map_or("", String::as_str)
+    );
+    Ok(())
 }
 
 /// The first line in which two logs differ.
