@@ -40,6 +40,8 @@ pub struct Options {
     pub start_folder: Vec<u8>,
     /// What the program inherited from its launcher.
     pub launcher: Vec<Inherited>,
+    /// Save the contents of every file that is open.
+    pub save_open_files: bool,
     /// How memory is made stable.
     pub pause_method: PauseMethod,
     /// Compress pages.
@@ -147,6 +149,7 @@ fn copy_in_pause(writer: &mut ImageWriter, collected: &Collected) -> Result<()> 
     collected
         .objects
         .iter()
+        .filter(|object| object.in_pause())
         .try_for_each(|object| copier.object(object))?;
     collected
         .pages
@@ -175,11 +178,11 @@ impl Snapshot {
                 None => copier.process(*pid, ranges, |_| true)?,
             }
         }
-        if collected.copies.is_empty() {
-            collected
-                .objects
-                .iter()
-                .try_for_each(|object| copier.object(object))?;
+        for object in &collected.objects {
+            if collected.copies.is_empty() || !object.in_pause() {
+                copier.object(object)?;
+                object.ensure_steady()?;
+            }
         }
         write::records(&mut writer, collected)?;
         write::sync_files(collected)?;

@@ -5,6 +5,7 @@ use super::freeze::{Frozen, FrozenProcess};
 use super::snapshot::{self, Copy};
 use crate::error::{Context, Error};
 use crate::resource::descriptor::Descriptions;
+use crate::resource::file::{Names, folder};
 use crate::resource::memory::PageRange;
 use crate::resource::object::{Object, Objects};
 use crate::resource::thread::{ContextProc, GoingOn};
@@ -40,7 +41,8 @@ pub(crate) struct Collected {
 
 /// Collects all processes; makes a copy of each when `copy` is set.
 pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy: bool) -> Result<Collected> {
-    let mut objects = Objects::default();
+    let pids = frozen.processes.iter().map(|process| process.pid);
+    let mut objects = Objects::new(Names::new(pids, options.save_open_files));
     let mut descriptions = Descriptions::default();
     let mut processes = Vec::new();
     let mut pages = Vec::new();
@@ -49,6 +51,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         let mut record = process::collect_outside(frozen.pid)?;
         record.descriptors = descriptions.add_process(frozen.pid)?;
         record.stopped_by = frozen.stopped_by;
+        folder::collect_current(frozen.pid, &mut record, &mut objects)?;
         processes.push(record);
     }
     relate(frozen, &mut processes)?;
@@ -59,6 +62,9 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         .map(|process| (process.pid, threads(process)))
         .collect();
     sharing::refuse_unusual(&members)?;
+    descriptions
+        .iter()
+        .for_each(|seen| objects.names.know(seen.path()));
     // What is most often refused comes before anything is done inside the processes.
     let (records, pipes) = descriptions.collect(&mut objects, &options.launcher)?;
     for (stream, (frozen, record)) in (0..).zip(frozen.processes.iter_mut().zip(&mut processes)) {

@@ -7,15 +7,13 @@ use super::{epoll, event, file, pipe, socket};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::launcher::{self, Inherited};
-use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, ObjectFileV1, PipeV1};
+use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, PipeV1};
 use rethaw_sys::proc::{self, FdInfo, Pid};
 use rethaw_sys::task;
 use rustix::fs::{FileType, fstat};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Where a description was first seen.
@@ -33,6 +31,8 @@ pub(crate) struct Seen {
 #[derive(Debug, Default)]
 pub(crate) struct Descriptions {
     seen: Vec<Seen>,
+    /// The processes of the computation.
+    members: Vec<Pid>,
     /// Index into `seen` by (device, inode), to ask kcmp only where two can be the same.
     by_inode: BTreeMap<(u64, u64), Vec<usize>>,
 }
@@ -40,6 +40,7 @@ pub(crate) struct Descriptions {
 impl Descriptions {
     /// Collects the descriptor table of a frozen process.
     pub fn add_process(&mut self, pid: Pid) -> Result<Vec<DescriptorV1>> {
+        self.members.push(pid);
         let pidfd = task::pidfd_open(pid).context(|| format!("cannot open process {pid}"))?;
         let mut table = Vec::new();
         for fd in proc::fds(pid).context_proc()? {
@@ -110,6 +111,12 @@ impl Descriptions {
     }
 
     fn kind(&self, seen: &Seen, objects: &mut Objects, pipes: &mut pipe::Pipes) -> Result<DescriptionKind> {
+        if file::procfs::is_of(seen) {
+            return file::procfs::collect(seen, &self.members);
+        }
+        if seen.info.flags & libc::O_PATH as u32 != 0 {
+            return file::collect(seen, objects);
+        }
         if seen.info.flags & libc::O_ASYNC as u32 != 0 {
             return Err(seen.refused("a descriptor with signal-driven I/O (O_ASYNC)"));
         }
@@ -126,34 +133,17 @@ impl Descriptions {
         let stat = fstat(&seen.duplicate).context(|| format!("cannot look at {}", seen.name()))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Fifo => Ok(pipes.end(seen, stat.st_ino)),
-            FileType::RegularFile | FileType::Directory if target.ends_with(b" (deleted)") => {
-                collect_object(seen, objects)
+            FileType::RegularFile if target == b"/secretmem (deleted)" => {
+                Err(seen.refused("secret memory (memfd_secret)"))
             }
-            FileType::RegularFile | FileType::Directory => file::collect(seen),
+            FileType::RegularFile if target.starts_with(b"/memfd:") => file::collect_object(seen, objects),
+            FileType::RegularFile | FileType::Directory => file::collect(seen, objects),
             FileType::CharacterDevice => file::collect_device(seen),
             FileType::Socket => socket::collect(seen, &self.seen),
             FileType::BlockDevice => Err(seen.refused("a block device")),
             _ => Err(seen.refused("a file of unknown type")),
         }
     }
-}
-
-/// A memfd or a deleted file: it travels in the image.
-fn collect_object(seen: &Seen, objects: &mut Objects) -> Result<DescriptionKind> {
-    let name = || format!("cannot look at {}", seen.name());
-    let file = File::from(seen.duplicate.try_clone().context(name)?);
-    let metadata = file.metadata().context(name)?;
-    if metadata.is_dir() {
-        return Err(seen.refused("a deleted folder"));
-    }
-    if metadata.nlink() > 0 && !seen.target.as_os_str().as_bytes().starts_with(b"/memfd:") {
-        return Err(seen.refused("a file that has lost this name and has another one (hard link)"));
-    }
-    let object = objects.opened(&seen.target, file).context(name)?;
-    Ok(DescriptionKind::Object(ObjectFileV1 {
-        object,
-        offset: seen.info.pos,
-    }))
 }
 
 /// Whether a description with these flags can be read from.

@@ -1,6 +1,7 @@
 //! Address spaces: mappings, their pages, and the boundaries that the kernel knows.
 
 mod classify;
+mod exe;
 mod guard;
 mod layout;
 pub(crate) mod lock;
@@ -10,15 +11,14 @@ mod pages;
 pub(crate) use self::pages::PageRange;
 
 use super::object::{Objects, RebuiltObjects};
-use super::thread::ContextProc;
 use super::vdso;
+use crate::Result;
 use crate::checkpoint::Progress;
 use crate::error::Context;
 use crate::restart::{Plan, Stub};
-use crate::{Result, file_identity};
 use rethaw_image::ImageReader;
 use rethaw_image::record::{MappingV1, MemoryV1, ProcessV1};
-use rethaw_sys::proc::{self, Maps, Pid};
+use rethaw_sys::proc::{Maps, Pid};
 use std::fs;
 
 /// Collects the address space of a frozen process. Gives the record and the pages to be saved.
@@ -33,6 +33,7 @@ pub(crate) fn collect(
         ..MemoryV1::default()
     };
     let mut pages = Vec::new();
+    exe::collect(pid, &mut record, objects)?;
     for vma in maps.vmas.iter().filter(|vma| vma.name != b"[vsyscall]") {
         let mapping = classify::classify(pid, vma, objects)?;
         pages.extend(pages::pages_to_save(pid, stream, vma, &mapping)?);
@@ -45,7 +46,6 @@ pub(crate) fn collect(
     }
     record.auxv =
         fs::read(format!("/proc/{pid}/auxv")).context(|| format!("cannot read /proc/{pid}/auxv"))?;
-    record.exe = Some(file_identity(&proc::exe(pid).context_proc()?));
     record.layout = Some(layout::collect(pid)?);
     record.guards = guard::collect(pid)?;
     Ok((record, pages))
@@ -77,7 +77,7 @@ pub(crate) fn rebuild(
         map::finish(stub, mapping, pages::has_pages(mapping, runs), warnings)?;
     }
     guard::rebuild(stub, &record.guards)?;
-    layout::rebuild(stub, record, sources.plan, warnings)
+    layout::rebuild(stub, record, sources, warnings)
 }
 
 fn has_flag(mapping: &MappingV1, flag: &str) -> bool {

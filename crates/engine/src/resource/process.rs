@@ -101,7 +101,8 @@ pub(crate) fn rebuild(
 }
 
 fn enter_folders(record: &ProcessV1, places: &Places, remote: &mut Remote<'_>) -> Result<()> {
-    let Some(folders) = &record.folders else {
+    // A deleted one is the current folder already.
+    let Some(folders) = record.folders.as_ref().filter(|_| record.deleted_folder == 0) else {
         return Ok(());
     };
     let folder = places.path(&folders.cwd);

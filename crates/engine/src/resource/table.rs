@@ -59,7 +59,7 @@ impl<'a> Table<'a> {
         // In ascending order a received descriptor, which gets the lowest free number, is never in the way.
         descriptors.sort_by_key(|d| d.fd);
         for descriptor in &descriptors {
-            let fd = self.description(descriptor.description, objects, warnings)?;
+            let fd = self.description(stub, descriptor.description, objects, warnings)?;
             let arrived = passage.pass(stub, fd.as_fd())?;
             place(stub, arrived, descriptor).context(|| {
                 format!(
@@ -103,6 +103,7 @@ impl<'a> Table<'a> {
 
     fn description(
         &mut self,
+        stub: &mut Stub,
         number: u32,
         objects: &RebuiltObjects,
         warnings: &mut Vec<String>,
@@ -113,7 +114,7 @@ impl<'a> Table<'a> {
             .get(&number)
             .ok_or_else(|| damaged("a descriptor of nothing"))?;
         if !self.made.contains_key(&number) {
-            let fd = self.make(record, objects, warnings)?;
+            let fd = self.make(stub, record, objects, warnings)?;
             file::lock(&fd, record, warnings);
             self.made.insert(number, fd);
         }
@@ -124,6 +125,7 @@ impl<'a> Table<'a> {
 
     fn make(
         &mut self,
+        stub: &mut Stub,
         record: &DescriptionV1,
         objects: &RebuiltObjects,
         warnings: &mut Vec<String>,
@@ -134,7 +136,10 @@ impl<'a> Table<'a> {
         let fd = match kind {
             DescriptionKind::Launcher(slot) => return launcher(*slot as i32, warnings),
             DescriptionKind::Terminal(_) => return terminal(record, warnings),
-            DescriptionKind::Regular(regular) => return file::open(record, regular, &self.plan.places),
+            DescriptionKind::Regular(regular) => {
+                return file::open(record, regular, self.plan, objects, stub);
+            }
+            DescriptionKind::Proc(of) => return file::procfs::open(record, of, stub),
             DescriptionKind::Device(path) => return file::open_device(record, path),
             DescriptionKind::Object(of) => return objects.open(record, of),
             DescriptionKind::Pipe(end) => {

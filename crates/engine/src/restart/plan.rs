@@ -2,6 +2,7 @@
 
 use super::{Options, Places, valid};
 use crate::init::FOOTHOLD_SIZE;
+use crate::resource::object::Placement;
 use crate::resource::vdso;
 use crate::{Error, Result};
 use rethaw_image::record::{ComputationV1, DescriptionV1, PipeV1, ProcessV1, SharedObjectV1};
@@ -21,6 +22,8 @@ pub(crate) struct Plan {
     pub objects: BTreeMap<u32, SharedObjectV1>,
     pub pipes: BTreeMap<u32, PipeV1>,
     pub places: Places,
+    /// Where objects come from; decided by `check::objects`.
+    pub placements: BTreeMap<u32, Placement>,
     /// An address range that no process uses.
     pub foothold: u64,
 }
@@ -46,8 +49,17 @@ impl Plan {
             objects: objects.into_iter().map(|o| (o.object, o)).collect(),
             pipes: pipes.into_iter().map(|p| (p.pipe, p)).collect(),
             places: Places(options.map.clone()),
+            placements: BTreeMap::new(),
             foothold,
         })
+    }
+
+    /// Where an object comes from.
+    pub fn placement(&self, object: u32) -> Placement {
+        self.placements
+            .get(&object)
+            .copied()
+            .unwrap_or(Placement::Nameless)
     }
 
     /// Offsets with which the clocks go on from what the program saw last, relative to the initial time

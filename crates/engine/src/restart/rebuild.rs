@@ -6,7 +6,8 @@ use crate::Result;
 use crate::checkpoint::Progress;
 use crate::error::{Context, Error};
 use crate::init::Init;
-use crate::resource::object::RebuiltObjects;
+use crate::resource::file::folder;
+use crate::resource::object::{Made, RebuiltObjects};
 use crate::resource::table::Table;
 use crate::resource::{credentials, limit, memory, process, signal, thread, timer};
 use crate::tree::{Ended, InterruptedBefore, Main};
@@ -28,6 +29,8 @@ pub(crate) struct Rebuilt {
     /// Letting go of it is what commits the restart.
     parent: Option<Stopped>,
     resumed: bool,
+    /// What was made on disk, which goes again unless the computation was resumed.
+    made: Option<Made>,
     /// Threads that go on with a timed call.
     pub asleep: HashMap<Tid, InterruptedBefore>,
 }
@@ -46,6 +49,7 @@ impl Rebuilt {
             init: init.pid(),
             parent: None,
             resumed: false,
+            made: None,
             asleep: HashMap::new(),
         };
         let mut parent = stop_init(init.pid())?;
@@ -55,9 +59,11 @@ impl Rebuilt {
         let mut table = Table::new(plan, init)?;
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             rebuild_memory(stub, record, plan, reader, &objects, progress, warnings)?;
+            folder::enter_deleted(stub, record, &objects)?;
             table.rebuild(stub, record, &objects, warnings)?;
         }
         objects.seal()?;
+        rebuilt.made = Some(objects.into_made());
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             rebuild_process(stub, record, plan, warnings)?;
         }
@@ -124,6 +130,7 @@ impl Rebuilt {
             init.detach().context(|| "the init has ended".to_owned())?;
         }
         self.resumed = true;
+        self.made.take().into_iter().for_each(Made::keep);
         Ok(())
     }
 }

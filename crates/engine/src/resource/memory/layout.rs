@@ -1,9 +1,10 @@
 //! The boundaries that the kernel keeps of an address space, its auxiliary vector and its executable.
 
+use super::{Sources, exe};
 use crate::Result;
 use crate::error::Context;
 use crate::resource::thread::ContextProc;
-use crate::restart::{Plan, Stub};
+use crate::restart::Stub;
 use rethaw_image::record::{LayoutV1, MemoryV1};
 use rethaw_sys::proc::{self, Pid};
 
@@ -30,7 +31,7 @@ pub(super) fn collect(pid: Pid) -> Result<LayoutV1> {
 pub(super) fn rebuild(
     stub: &mut Stub,
     record: &MemoryV1,
-    plan: &Plan,
+    sources: &Sources<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     const PR_SET_MM: u64 = 35;
@@ -39,19 +40,11 @@ pub(super) fn rebuild(
     let Some(layout) = &record.layout else {
         return Ok(());
     };
-    let exe = plan.places.path(
-        &record
-            .exe
-            .as_ref()
-            .map(|exe| exe.path.clone())
-            .unwrap_or_default(),
-    );
-    let exe_fd = match stub.open(&exe, libc::O_RDONLY) {
+    let exe_fd = match exe::open(stub, record, sources) {
         Ok(fd) => fd as u32,
         Err(e) => {
             warnings.push(format!(
-                "/proc/self/exe shows rethaw instead of {} ({e})",
-                exe.display()
+                "/proc/self/exe shows rethaw instead of the program ({e})"
             ));
             u32::MAX
         }
