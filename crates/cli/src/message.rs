@@ -54,6 +54,7 @@ pub fn unix_seconds() -> i64 {
 
 /// One write, so that lines of several writers do not mix; a closed stderr is no reason to fail.
 fn line(text: &str) {
+    let text = printable(text, &[]);
     let write = || {
         let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
     };
@@ -63,8 +64,18 @@ fn line(text: &str) {
     }
 }
 
+/// Text without control characters, such as names of files may have: they could break lines or command the terminal.
+fn printable(text: &str, allowed: &[char]) -> String {
+    let show = |c: char| match c {
+        c if c.is_control() && !allowed.contains(&c) => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(show).collect()
+}
+
 /// Output on stdout. A reader that has gone is no error.
 pub fn print(text: &str) {
+    let text = printable(text, &['\n', '\t']);
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
@@ -129,4 +140,15 @@ fn new_bar(what: &str) -> ProgressBar {
 
 fn lock_bar() -> std::sync::MutexGuard<'static, Option<ProgressBar>> {
     BAR.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn no_name_breaks_a_line_or_commands_the_terminal() {
+        assert_eq!(printable("a\n\x1b[2J\u{9b}ü", &[]), r"a\n\u{1b}[2J\u{9b}ü");
+        assert_eq!(printable("a\tb\nc\r", &['\n', '\t']), "a\tb\nc\\r");
+    }
 }

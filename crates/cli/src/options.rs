@@ -104,6 +104,10 @@ pub struct ProtectArgs {
     /// Compression of the images.
     #[arg(long, value_name = "CODEC", value_enum, default_value_t)]
     pub compress: Compress,
+    /// Connections to programs outside of the computation, of which only one end can be saved: take no
+    /// checkpoint while there are any, or let the program find them closed or reset after a restart.
+    #[arg(long, value_name = "POLICY", value_enum, default_value_t)]
+    pub external: External,
 }
 
 /// How a program is started.
@@ -201,7 +205,7 @@ pub struct RestartArgs {
 #[derive(Debug, Clone, Args)]
 pub struct CheckpointArgs {
     /// Identity, checkpoint folder or main pid of the computation; not needed when only one runs.
-    pub id: Option<String>,
+    pub id: Option<OsString>,
     /// End the computation once the checkpoint is durable.
     #[arg(long)]
     pub stop: bool,
@@ -217,7 +221,7 @@ pub struct CheckpointArgs {
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
     /// Identity, checkpoint folder or main pid of one computation.
-    pub id: Option<String>,
+    pub id: Option<OsString>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -272,7 +276,7 @@ pub struct PruneArgs {
 #[derive(Debug, Clone, Args)]
 pub struct KillArgs {
     /// Identity, checkpoint folder or main pid of the computation; not needed when only one runs.
-    pub id: Option<String>,
+    pub id: Option<OsString>,
 }
 
 #[allow(missing_docs)]
@@ -319,6 +323,18 @@ pub enum Compress {
     None,
     /// zstd where it pays.
     Zstd,
+}
+
+/// `--external`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum External {
+    /// No checkpoint while there are any.
+    #[default]
+    Refuse,
+    /// After a restart, the other end has closed them: the end of the file.
+    Close,
+    /// After a restart, they were cut off: ECONNRESET.
+    Reset,
 }
 
 /// `--files`

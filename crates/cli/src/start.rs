@@ -1,8 +1,8 @@
 //! How a computation comes under supervision: launched, restarted, or attached to.
 
-use crate::failure::{Context, Failure, Result};
+use crate::failure::{Failure, Result};
 use crate::message::{self, Meter};
-use crate::options::{ComeBackArgs, Compress, Files, PauseMethod, ProgramArgs, ProtectArgs};
+use crate::options::{ComeBackArgs, Compress, External, Files, PauseMethod, ProgramArgs, ProtectArgs};
 use crate::sink::{OwnedFolder, Sink};
 use crate::slurm;
 use crate::state::{State, Text, recorded};
@@ -20,6 +20,16 @@ use std::path::{Path, PathBuf};
 pub struct Stage {
     signals: Signals,
     settings: Settings,
+}
+
+/// The current folder, which may have been removed under the shell.
+pub fn current_folder() -> Result<PathBuf> {
+    std::env::current_dir().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Failure::said("the current folder has been removed; change to one that exists")
+        }
+        _ => Failure::said(format!("cannot find the current folder: {error}")),
+    })
 }
 
 /// The folder of `--dir`, or the default one.
@@ -50,7 +60,7 @@ impl Stage {
 
     /// Runs a program from its beginning.
     pub fn launch(self, program: &ProgramArgs, sink: impl FnOnce(&State) -> Result<Sink>) -> Result<Outcome> {
-        let folder = std::env::current_dir().context(|| "find the current folder".to_string())?;
+        let folder = current_folder()?;
         let mut state = State::new(texts(&program.program), folder.as_os_str().into())?;
         state.launcher = recorded(launcher::inherited());
         let sink = sink(&state)?;
@@ -142,6 +152,11 @@ fn settings_of(args: &ProtectArgs) -> Settings {
             Compress::None => Compression::None,
             Compress::Zstd => Compression::Zstd,
         },
+        external: match args.external {
+            External::Refuse => rethaw_engine::checkpoint::External::Refuse,
+            External::Close => rethaw_engine::checkpoint::External::Close,
+            External::Reset => rethaw_engine::checkpoint::External::Reset,
+        },
         wait_all: args.wait_all,
         leave_rest: false,
         checkpoint_on: args.checkpoint_on,
@@ -157,6 +172,7 @@ fn settings_of(args: &ProtectArgs) -> Settings {
 
 /// Opens and locks the folder of the checkpoints.
 pub fn own_folder(args: &ProtectArgs) -> Result<OwnedFolder> {
+    current_folder()?;
     OwnedFolder::open(&checkpoint_folder(args.dir.as_deref()), args.keep)
 }
 

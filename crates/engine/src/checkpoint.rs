@@ -2,8 +2,11 @@
 
 mod collect;
 pub(crate) mod freeze;
+mod inherited;
+mod kinship;
 mod sleep;
 mod snapshot;
+mod vfork;
 mod write;
 
 use crate::error::Error;
@@ -11,11 +14,12 @@ use crate::launcher::Inherited;
 use crate::{Result, tree::Tree};
 use collect::{Collected, collect};
 use freeze::{Frozen, freeze};
+pub(crate) use kinship::kin_of;
 use rethaw_image::{Identity, ImageWriter};
 use snapshot::Copy;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use write::PageCopier;
+use write::{PageCopier, Source};
 
 /// How memory is made stable while it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,6 +31,18 @@ pub enum PauseMethod {
     Fork,
     /// The program stands still until everything is written.
     Stop,
+}
+
+/// What to do about connections to programs outside of the computation, of which only one end can be saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum External {
+    /// No checkpoint while there are any.
+    #[default]
+    Refuse,
+    /// After a restart, the program finds that the other end has closed it.
+    Close,
+    /// After a restart, the program finds it cut off (ECONNRESET).
+    Reset,
 }
 
 /// What a checkpoint is taken with.
@@ -46,6 +62,8 @@ pub struct Options {
     pub pause_method: PauseMethod,
     /// Compress pages.
     pub compression: rethaw_image::Compression,
+    /// What to do about connections to the outside.
+    pub external: External,
     /// End the computation once the checkpoint is durable; it stays frozen until then.
     pub stop: bool,
     /// How long to wait for threads in uninterruptible sleep.
@@ -88,7 +106,7 @@ pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapsho
         Ok(collected) => collected,
         Err(error) => {
             frozen.release(tree);
-            return Err(error);
+            return Err(or_ended(tree, error));
         }
     };
     let copied = !collected.copies.is_empty();
@@ -113,6 +131,14 @@ pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapsho
         stop: options.stop,
         written: false,
     })
+}
+
+/// What went wrong, or that nothing is left to take a checkpoint of: it was killed meanwhile.
+fn or_ended(tree: &Tree, error: Error) -> Error {
+    match tree.members() {
+        Ok(members) if members.is_empty() => Error::Ended,
+        _ => error,
+    }
 }
 
 /// Everything that has to be done while the program stands still.
@@ -151,10 +177,9 @@ fn copy_in_pause(writer: &mut ImageWriter, collected: &Collected) -> Result<()> 
         .iter()
         .filter(|object| object.in_pause())
         .try_for_each(|object| copier.object(object))?;
-    collected
-        .pages
-        .iter()
-        .try_for_each(|(pid, ranges)| copier.process(*pid, ranges, |range| range.in_pause))
+    collected.pages.iter().try_for_each(|(pid, ranges)| {
+        copier.process(Source { pid: *pid, ranges }, None, |range| range.in_pause)
+    })
 }
 
 impl Snapshot {
@@ -172,11 +197,16 @@ impl Snapshot {
             .map(|range| range.end - range.start)
             .sum();
         let mut copier = PageCopier::new(&mut writer, total, progress);
-        for (pid, ranges) in &collected.pages {
-            match collected.copies.get(pid) {
-                Some(copy) => copier.process(copy.pid(), ranges, |range| !range.in_pause)?,
-                None => copier.process(*pid, ranges, |_| true)?,
-            }
+        let source = |index: usize| {
+            let (pid, ranges) = &collected.pages[index];
+            let pid = collected.copies.get(pid).map_or(*pid, Copy::pid);
+            Source { pid, ranges }
+        };
+        let in_pause = !collected.copies.is_empty();
+        for (index, base) in inherited::bases(&collected.processes).into_iter().enumerate() {
+            copier.process(source(index), base.map(source), |range| {
+                !(in_pause && range.in_pause)
+            })?;
         }
         for object in &collected.objects {
             if collected.copies.is_empty() || !object.in_pause() {

@@ -6,6 +6,7 @@ pub mod error;
 mod foothold;
 pub mod init;
 pub mod launcher;
+mod lineage;
 mod resource;
 pub mod restart;
 pub mod tree;

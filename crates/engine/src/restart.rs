@@ -1,6 +1,7 @@
 //! Restart: plan → rebuild → resume.
 
 mod check;
+mod family;
 mod passage;
 mod plan;
 mod rebuild;

@@ -212,7 +212,7 @@ impl Tree {
 
     /// Whether the computation has namespaces of its own (also when this agent did not make them).
     pub fn isolated(&self) -> bool {
-        proc::Status::read(self.main).is_ok_and(|status| status.ns_pids.len() > own_depth())
+        proc::Status::read(Pid(self.main())).is_ok_and(|status| status.ns_pids.len() > own_depth())
     }
 
     /// A pidfd of the main process: readable when it has ended. None when it had ended before the restart.
@@ -255,7 +255,8 @@ impl Tree {
     fn find_end(&mut self) -> Ended {
         let status = match (self.origin, &mut self.init) {
             (Origin::Launched, _) => task::reap(self.main).ok().flatten(),
-            (_, Some(init)) => init.main_status(),
+            // Killed, the init cannot tell any more, and the main process died with it.
+            (_, Some(init)) => init.main_status().or_else(|| self.exit_status_from_kernel()),
             _ => self.exit_status_from_kernel(),
         };
         status.map_or(Ended::Unknown, Ended::from_status)
@@ -351,6 +352,7 @@ impl Tree {
     /// Kills (SIGKILL) every process of the computation and waits for their end.
     pub fn kill(&mut self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(10);
+        let ran = self.reap()?.is_none();
         if let Some(init) = self.namespace_init {
             // The kernel ends everything in a pid namespace with its init.
             let _ = task::kill(init, libc::SIGKILL);
@@ -368,6 +370,9 @@ impl Tree {
         }
         if let Some(init) = &self.init {
             init.wait_end(deadline);
+        }
+        if ran && self.ended == Some(Ended::Unknown) {
+            self.ended = Some(Ended::Signalled(libc::SIGKILL));
         }
         Ok(())
     }

@@ -40,9 +40,17 @@ pub fn derive(folder: &Path, change: impl Fn(&mut ProcessV1)) -> Result<()> {
 
 fn copy_run(reader: &ImageReader, writer: &mut ImageWriter, stream: u32, run: &PageRun) -> Result<()> {
     let mut buffer = Vec::new();
-    if run.kind == RunKind::Data {
-        reader.read_run(run, &mut buffer).map_err(failure)?;
-        return writer.pages(stream, run.start, &buffer).map_err(failure);
+    match run.kind {
+        RunKind::Data => {
+            reader.read_run(run, &mut buffer).map_err(failure)?;
+            return writer.pages(stream, run.start, &buffer).map_err(failure);
+        }
+        RunKind::Same { stream: other } => {
+            return writer
+                .same_pages(stream, run.start, run.bytes(), other)
+                .map_err(failure);
+        }
+        RunKind::Zero => {}
     }
     let zeros = vec![0; MAX_RUN];
     let mut start = run.start;

@@ -12,8 +12,10 @@
 //! | `RETHAW_TEST_KEEP` | keep the folders of passed tests as well |
 //! | `RETHAW_TEST_KILLS` | kills of the random-kill tests |
 //! | `RETHAW_TEST_SEED` | seed of everything random |
+//! | `RETHAW_TEST_RESULTS` | a file to which the applications append what came out, for docs/compatibility.md |
 #![forbid(unsafe_code)]
 
+pub mod application;
 mod case;
 mod commands;
 mod counter;

@@ -63,7 +63,7 @@ pub fn self_checking() -> Result<Vec<String>> {
 }
 
 /// Names of the real programs, for [`build`].
-pub const REAL: [&str; 7] = [
+pub const REAL: [&str; 10] = [
     "counter",
     "openmp",
     "openmp-static",
@@ -71,6 +71,9 @@ pub const REAL: [&str; 7] = [
     "goroutines",
     "rust-threads",
     "cpu-loops",
+    "ending",
+    "sanitized",
+    "server",
 ];
 
 struct Recipe {
@@ -105,6 +108,10 @@ fn recipe(name: &str) -> Recipe {
         compiler,
         arguments: arguments.to_vec(),
     };
+    let application = |file: &str, compiler, arguments| Recipe {
+        sources: vec![crate::application::folder().join(file)],
+        ..one(file, compiler, arguments)
+    };
     match name {
         "openmp" => one("openmp.c", "gcc", &["-O2", "-fopenmp", "SOURCE", "-lm"]),
         "openmp-static" => one(
@@ -116,6 +123,17 @@ fn recipe(name: &str) -> Recipe {
         "goroutines" => one("goroutines.go", "go", &["build"]),
         "rust-threads" => one("threads.rs", "rustc", &["-O", "--edition=2024"]),
         "counter" => one("counter.c", "gcc", &["-O2", "SOURCE"]),
+        "ending" => one(
+            "ending.c",
+            "gcc",
+            &["-O2", "-Wall", "-Wextra", "-pthread", "SOURCE"],
+        ),
+        "sanitized" => application(
+            "sanitized.c",
+            "gcc",
+            &["-O1", "-g", "-fsanitize=address", "-pthread", "SOURCE"],
+        ),
+        "server" => application("server.go", "go", &["build"]),
         "cpu-loops" => one("loops.c", "gcc", &["-O2", "SOURCE"]),
         _ => Recipe {
             sources: vec![

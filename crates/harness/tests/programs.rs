@@ -78,12 +78,14 @@ programs! {
     memory_changing
     memory_droppable
     memory_file
+    memory_forked
     memory_growing_down
     memory_locked
     memory_locked_future
     memory_many_mappings
     memory_protection_keys
     memory_sparse
+    memory_vdso_moved
     pipe_in_flight
     process_controls
     process_controls_default
@@ -140,6 +142,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("socket_connected", "tcp connection"),
     ("socket_rights", "scm_rights"),
     ("file_other_name", "hard link"),
+    ("process_vfork_waiting", "vfork"),
 ];
 
 #[test]

@@ -57,6 +57,9 @@ fn read_all(path: &Path) -> Result<()> {
             let _ = reader.read_run(run, &mut buffer);
             assert!(buffer.len() <= crate::MAX_RUN);
         }
+        for piece in reader.pieces(stream).unwrap_or_default() {
+            let _ = reader.read_piece(&piece, &mut buffer);
+        }
     }
     reader.sizes()?;
     reader.verify(&|_, _| ())
@@ -81,7 +84,7 @@ fn indexes_that_make_no_sense_are_refused() {
     let sound = index_line(0x1000, 2, 1, zero);
     forge(&path, 1, &sound);
     read_all(&path).unwrap();
-    let cases: [(&str, Vec<u8>); 10] = [
+    let cases: [(&str, Vec<u8>); 13] = [
         ("no pages", index_line(0, 0, 1, zero)),
         ("unaligned", index_line(8, 1, 1, zero)),
         (
@@ -93,12 +96,45 @@ fn indexes_that_make_no_sense_are_refused() {
         ("raw in the header", index_line(0, 1, 2, [0, 4096, 0])),
         ("raw outside of the file", index_line(0, 1, 2, [1 << 40, 4096, 0])),
         ("a frame of terabytes", index_line(0, u32::MAX, 3, [4096, 8, 0])),
+        ("pages of its own stream", index_line(0, 1, 5, zero)),
+        ("pages of a later stream", index_line(0, 1, 5, [7, 0, 0])),
+        (
+            "another stream's with contents",
+            index_line(0, 1, 5, [0, 4096, 0]),
+        ),
         ("overlap", [sound.clone(), sound.clone()].concat()),
         ("half a line", sound[..20].to_vec()),
     ];
     for (case, index) in cases {
         forge(&path, 1, &index);
         assert!(read_all(&path).is_err(), "{case}");
+    }
+}
+
+#[test]
+fn pages_that_the_other_stream_lacks_are_refused() {
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join("forged");
+    let zero = index_line(0x2000, 2, 1, [0; 3]);
+    for (start, pages, sound) in [
+        (0x2000, 2, true),
+        (0x3000, 1, true),
+        (0x1000, 2, false),
+        (0x3000, 2, false),
+    ] {
+        let same = index_line(start, pages, 5, [3, 0, 0]);
+        let offset = HEADER_LEN as u64;
+        let second = offset + zero.len() as u64;
+        let table = [
+            section_line(1, 3, offset, &zero),
+            section_line(1, 4, second, &same),
+        ]
+        .concat();
+        let header = header(second + same.len() as u64, &table);
+        fs::write(&path, [&header.encode()[..], &zero, &same, &table].concat()).unwrap();
+        let reader = ImageReader::open(&path).unwrap();
+        assert_eq!(reader.pieces(4).is_ok(), sound, "{start:#x}");
+        assert_eq!(reader.verify(&|_, _| ()).is_ok(), sound, "{start:#x}");
     }
 }
 

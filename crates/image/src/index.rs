@@ -24,6 +24,12 @@ pub enum RunKind {
     Zero,
     /// Contents are in the image; at most [`MAX_RUN`] bytes.
     Data,
+    /// The same as another stream, of a lower number, has at the same addresses; any number of pages. See
+    /// [`ImageReader::pieces`](crate::ImageReader::pieces).
+    Same {
+        /// The other stream.
+        stream: u32,
+    },
 }
 
 /// Where and how the pages of a run are stored.
@@ -46,6 +52,8 @@ pub(crate) enum Codec {
     Raw = 2,
     /// One zstd frame, anywhere.
     Zstd = 3,
+    /// Nothing stored: the pages are those of another stream, whose number is in place of the offset.
+    Same = 5,
 }
 
 impl PageRun {
@@ -67,6 +75,22 @@ impl PageRun {
         }
     }
 
+    /// A run of `pages` pages that are those of stream `other`.
+    pub(crate) fn same(start: u64, pages: u32, other: u32) -> PageRun {
+        let frame = Frame {
+            codec: Codec::Same,
+            offset: other.into(),
+            len: 0,
+            checksum: 0,
+        };
+        PageRun {
+            start,
+            pages,
+            kind: RunKind::Same { stream: other },
+            frame,
+        }
+    }
+
     /// Bytes of memory that it covers.
     pub fn bytes(&self) -> u64 {
         u64::from(self.pages) * PAGE as u64
@@ -83,7 +107,7 @@ impl PageRun {
     }
 
     /// Offset in the image file of the pages as they are, page-aligned, so that they can be mapped;
-    /// `None` when they are compressed or zero. Mapped pages are not checked against the checksum.
+    /// `None` when they are compressed, zero, or another stream's. Mapped pages are not checked against the checksum.
     pub fn raw_offset(&self) -> Option<u64> {
         (self.frame.codec == Codec::Raw).then_some(self.frame.offset)
     }
@@ -97,20 +121,24 @@ impl PageRun {
         }
     }
 
-    /// `bytes` is one line of an index; `None` when it makes no sense.
-    fn decode(bytes: &[u8], body_end: u64) -> Option<PageRun> {
+    /// `bytes` is one line of the index of `stream`; `None` when it makes no sense.
+    fn decode(bytes: &[u8], stream: u32, body_end: u64) -> Option<PageRun> {
         let codec = match u32_at(bytes, 12) {
             1 => Codec::Zero,
             2 => Codec::Raw,
             3 => Codec::Zstd,
+            5 => Codec::Same,
             _ => return None,
         };
-        let kind = if codec == Codec::Zero {
-            RunKind::Zero
-        } else {
-            RunKind::Data
-        };
         let [offset, len, checksum] = [16, 24, 32].map(|at| u64_at(bytes, at));
+        let kind = match codec {
+            Codec::Zero => RunKind::Zero,
+            Codec::Raw | Codec::Zstd => RunKind::Data,
+            // Only to lower numbers, so that there is no circle.
+            Codec::Same => RunKind::Same {
+                stream: u32::try_from(offset).ok().filter(|other| *other < stream)?,
+            },
+        };
         let frame = Frame {
             codec,
             offset,
@@ -140,6 +168,7 @@ impl PageRun {
         };
         let frame_is_sound = match codec {
             Codec::Zero => offset == 0 && len == 0 && checksum == 0,
+            Codec::Same => len == 0 && checksum == 0,
             Codec::Raw => len == bytes && offset.is_multiple_of(PAGE as u64) && stored(),
             Codec::Zstd => len > 0 && len < bytes && stored(),
         };
@@ -174,7 +203,7 @@ impl<'a> Decoder<'a> {
             return Err(self.damaged());
         }
         for line in lines {
-            let run = PageRun::decode(line, self.body_end).ok_or_else(|| self.damaged())?;
+            let run = PageRun::decode(line, self.stream, self.body_end).ok_or_else(|| self.damaged())?;
             if self.runs.last().is_some_and(|before| before.end() > run.start) {
                 return Err(self.damaged());
             }

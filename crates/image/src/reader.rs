@@ -62,7 +62,9 @@ pub struct StreamSize {
     pub zero_bytes: u64,
     /// Bytes of memory with contents.
     pub data_bytes: u64,
-    /// Bytes that these take in the image.
+    /// Bytes of memory that another stream has, too.
+    pub same_bytes: u64,
+    /// Bytes that the contents take in the image.
     pub stored_bytes: u64,
     /// Bytes of the page index.
     pub index_bytes: u64,
@@ -207,9 +209,9 @@ impl ImageReader {
     }
 
     /// Puts the pages of a data run into `buffer`, which then has exactly their bytes. A zero run, which
-    /// may be as long as an address space, leaves it empty.
+    /// may be as long as an address space, leaves it empty, and so does one that is the same elsewhere.
     pub fn read_run(&self, run: &PageRun, buffer: &mut Vec<u8>) -> Result<()> {
-        if run.kind == RunKind::Zero {
+        if run.kind != RunKind::Data {
             buffer.clear();
             return Ok(());
         }
@@ -301,19 +303,23 @@ impl ImageReader {
 
     fn stream_size(&self, stream: u32) -> Result<StreamSize> {
         let runs = self.runs(stream)?;
-        let of_kind = |kind| {
-            runs.iter()
-                .filter(move |run| run.kind == kind)
-                .map(PageRun::bytes)
-                .sum()
-        };
-        Ok(StreamSize {
+        let mut size = StreamSize {
             stream,
-            zero_bytes: of_kind(RunKind::Zero),
-            data_bytes: of_kind(RunKind::Data),
+            zero_bytes: 0,
+            data_bytes: 0,
+            same_bytes: 0,
             stored_bytes: runs.iter().map(PageRun::stored_bytes).sum(),
             index_bytes: (runs.len() * PageRun::ENCODED_LEN) as u64,
-        })
+        };
+        for run in runs {
+            let bytes = match run.kind {
+                RunKind::Zero => &mut size.zero_bytes,
+                RunKind::Data => &mut size.data_bytes,
+                RunKind::Same { .. } => &mut size.same_bytes,
+            };
+            *bytes = bytes.saturating_add(run.bytes());
+        }
+        Ok(size)
     }
 }
 

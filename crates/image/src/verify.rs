@@ -38,6 +38,7 @@ impl ImageReader {
                 extents.push(run.frame.offset..run.frame.offset + run.frame.len);
                 advance(run.frame.len);
             }
+            self.pieces(stream)?;
         }
         Ok(())
     }

@@ -103,6 +103,38 @@ impl ImageWriter {
         Ok(())
     }
 
+    /// `bytes` (whole pages) at `start` of page stream `stream` are what stream `other`, of a lower number, has
+    /// there. They take no room. The other stream must have these pages when the image is finished.
+    pub fn same_pages(&mut self, stream: u32, start: u64, bytes: u64, other: u32) -> Result<()> {
+        let whole = start.is_multiple_of(PAGE as u64) && bytes.is_multiple_of(PAGE as u64);
+        if !whole || start.checked_add(bytes).is_none() || other >= stream {
+            let what =
+                format!("the pages at {start:#x} of stream {stream} cannot be those of stream {other}");
+            return Err(Error::refused(&self.path, what));
+        }
+        self.close_frame()?;
+        let run = PageRun::same(start, 0, other);
+        self.extend_run(stream, run, bytes / PAGE as u64);
+        self.memory_pages += bytes / PAGE as u64;
+        Ok(())
+    }
+
+    /// Makes `run`, which has no bytes, longer by `pages`, together with the one before where that fits.
+    fn extend_run(&mut self, stream: u32, mut run: PageRun, mut pages: u64) {
+        let runs = self.streams.entry(stream).or_default();
+        if let Some(last) = runs.pop_if(|last| last.kind == run.kind && last.end() == run.start) {
+            run = last;
+        }
+        while pages > 0 {
+            let more = pages.min(u64::from(u32::MAX - run.pages));
+            let mut whole = run;
+            whole.pages += more as u32;
+            runs.push(whole);
+            (run.start, run.pages) = (whole.end(), 0);
+            pages -= more;
+        }
+    }
+
     fn check_pages(&self, start: u64, data: &[u8]) -> Result<()> {
         let whole = data.len().is_multiple_of(PAGE) && start.is_multiple_of(PAGE as u64);
         if whole && data.len() <= MAX_RUN && start.checked_add(data.len() as u64).is_some() {
@@ -118,18 +150,7 @@ impl ImageWriter {
     fn zero_pages(&mut self, stream: u32, start: u64, pages: usize) -> Result<()> {
         self.close_frame()?;
         self.zero_pages += pages as u64;
-        // At most MAX_RUN / PAGE.
-        let pages = pages as u32;
-        let runs = self.streams.entry(stream).or_default();
-        if let Some(last) = runs.last_mut()
-            && last.kind == RunKind::Zero
-            && last.end() == start
-            && let Some(sum) = last.pages.checked_add(pages)
-        {
-            last.pages = sum;
-        } else {
-            runs.push(PageRun::zero(start, pages));
-        }
+        self.extend_run(stream, PageRun::zero(start, 0), pages as u64);
         Ok(())
     }
 
@@ -211,8 +232,9 @@ impl ImageWriter {
     /// folder, fails: then the whole image has the name, but a loss of power may take it away.
     pub fn finish(mut self) -> Result<Summary> {
         self.close_frame()?;
+        self.sort_runs()?;
         for (stream, runs) in std::mem::take(&mut self.streams) {
-            self.write_index(stream, runs)?;
+            self.write_index(stream, &runs)?;
         }
         let mut table = Vec::with_capacity(self.sections.len() * Section::ENCODED_LEN);
         for section in &self.sections {
@@ -238,16 +260,40 @@ impl ImageWriter {
         })
     }
 
-    fn write_index(&mut self, stream: u32, mut runs: Vec<PageRun>) -> Result<()> {
-        // Nearly sorted already, which this sort makes use of.
-        runs.sort_by_key(|run| run.start);
-        if let Some(pair) = runs.windows(2).find(|pair| pair[0].end() > pair[1].start) {
-            let what = format!(
-                "the page at {:#x} of stream {stream} was given twice",
-                pair[1].start
-            );
-            return Err(Error::refused(&self.path, what));
+    /// By address, each page once, and those that are another stream's there.
+    fn sort_runs(&mut self) -> Result<()> {
+        for (stream, runs) in &mut self.streams {
+            // Nearly sorted already, which this sort makes use of.
+            runs.sort_by_key(|run| run.start);
+            if let Some(pair) = runs.windows(2).find(|pair| pair[0].end() > pair[1].start) {
+                let what = format!(
+                    "the page at {:#x} of stream {stream} was given twice",
+                    pair[1].start
+                );
+                return Err(Error::refused(&self.path, what));
+            }
         }
+        for (stream, run) in self
+            .streams
+            .iter()
+            .flat_map(|(n, runs)| runs.iter().map(move |run| (n, run)))
+        {
+            let RunKind::Same { stream: other } = run.kind else {
+                continue;
+            };
+            let there = self.streams.get(&other).map_or(&[][..], Vec::as_slice);
+            if !covers(there, run) {
+                let what = format!(
+                    "stream {other} lacks pages at {:#x} that stream {stream} refers to",
+                    run.start
+                );
+                return Err(Error::refused(&self.path, what));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_index(&mut self, stream: u32, runs: &[PageRun]) -> Result<()> {
         let offset = self.output.position();
         let mut checksum = checksum::Running::new();
         let mut bytes = Vec::new();
@@ -267,4 +313,17 @@ impl ImageWriter {
         });
         Ok(())
     }
+}
+
+/// Whether sorted runs have all pages of `wanted`.
+fn covers(runs: &[PageRun], wanted: &PageRun) -> bool {
+    let first = runs.partition_point(|run| run.end() <= wanted.start);
+    let mut at = wanted.start;
+    for run in runs.iter().skip(first) {
+        if at >= wanted.end() || run.start > at {
+            break;
+        }
+        at = run.end();
+    }
+    at >= wanted.end()
 }

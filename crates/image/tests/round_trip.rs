@@ -170,6 +170,68 @@ proptest! {
 }
 
 #[test]
+fn pages_of_another_stream_take_no_room_and_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image");
+    let page = PAGE as u64;
+    let mut writer = ImageWriter::create(&path, &identity(), Compression::Zstd).unwrap();
+    let first: Vec<u8> = (0..8).flat_map(|n| fill((n % 3) as u8, n + 1)).collect();
+    writer.pages(1, 0, &first).unwrap();
+    writer.same_pages(2, 0, 3 * page, 1).unwrap();
+    writer.pages(2, 3 * page, &fill(2, 77)).unwrap();
+    writer.same_pages(2, 4 * page, 2 * page, 1).unwrap();
+    writer.same_pages(2, 6 * page, page, 1).unwrap();
+    writer.same_pages(3, 2 * page, 4 * page, 2).unwrap();
+    let summary = writer.finish().unwrap();
+    assert_eq!(summary.memory_pages, 8 + 7 + 4);
+    assert!(summary.bytes < 15 * page);
+
+    let reader = ImageReader::open(&path).unwrap();
+    reader.verify(&|_, _| ()).unwrap();
+    let contents = |stream: u32| {
+        let mut bytes = vec![0xee; 8 * PAGE];
+        let mut buffer = Vec::new();
+        for piece in reader.pieces(stream).unwrap() {
+            let target = &mut bytes[piece.start as usize..piece.end as usize];
+            match reader.read_piece(&piece, &mut buffer).unwrap() {
+                [] => target.fill(0),
+                read => target.copy_from_slice(read),
+            }
+        }
+        bytes
+    };
+    let mut second = first.clone();
+    second[3 * PAGE..4 * PAGE].copy_from_slice(&fill(2, 77));
+    second[7 * PAGE..].fill(0xee);
+    let mut third = second.clone();
+    third[..2 * PAGE].fill(0xee);
+    third[6 * PAGE..].fill(0xee);
+    assert!(contents(1) == first && contents(2) == second && contents(3) == third);
+    let sizes = reader.sizes().unwrap();
+    let same: Vec<u64> = sizes
+        .streams
+        .iter()
+        .map(|stream| stream.same_bytes / page)
+        .collect();
+    assert_eq!(same, [0, 6, 4]);
+    assert_eq!(reader.runs(2).unwrap().len(), 3);
+}
+
+#[test]
+fn pages_that_another_stream_does_not_have_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image");
+    let page = PAGE as u64;
+    let mut writer = ImageWriter::create(&path, &identity(), Compression::None).unwrap();
+    assert!(writer.same_pages(2, 0, page, 2).is_err());
+    assert!(writer.same_pages(2, 0, 100, 1).is_err());
+    writer.pages(1, 0, &fill(1, 1)).unwrap();
+    writer.same_pages(2, 0, 2 * page, 1).unwrap();
+    assert!(writer.finish().is_err());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn what_compresses_is_small_and_what_does_not_is_raw() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("image");

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 #[derive(Serialize)]
 struct Report {
+    #[serde(serialize_with = "crate::state::path_as_text::serialize")]
     image: PathBuf,
     computation: String,
     generation: u64,

@@ -12,7 +12,7 @@ use crate::sink::Sink;
 use crate::slurm;
 use crate::start::Stage;
 use crate::supervise::Settings;
-use rethaw_engine::checkpoint::PauseMethod;
+use rethaw_engine::checkpoint::{External, PauseMethod};
 use rethaw_image::Compression;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -66,6 +66,7 @@ pub fn settings(interval: Interval, port: u16) -> Settings {
         save_open_files: false,
         pause_method: PauseMethod::Auto,
         compression: Compression::None,
+        external: External::Refuse,
         wait_all: false,
         leave_rest: true,
         checkpoint_on: None,

@@ -13,7 +13,7 @@ use crate::registry::{Entry, Registration};
 use crate::slurm;
 use crate::state::{JobSeen, LastCheckpoint};
 use nix::sys::signal::Signal;
-use rethaw_engine::checkpoint::{Options, PauseMethod};
+use rethaw_engine::checkpoint::{External, Options, PauseMethod};
 use rethaw_engine::launcher::Inherited;
 use rethaw_engine::tree::Ended;
 use rethaw_image::{Compression, Identity};
@@ -31,6 +31,8 @@ pub struct Settings {
     pub save_open_files: bool,
     /// Codec of the images.
     pub compression: Compression,
+    /// What to do about connections to the outside.
+    pub external: External,
     /// Stay until the last process has ended.
     pub wait_all: bool,
     /// Leave what the program left in the background, as the DMTCP names do.
@@ -59,6 +61,10 @@ const FREEZE_TIMEOUT: Duration = Duration::from_secs(30);
 impl Supervisor {
     /// Records that the computation runs here and now.
     pub(super) fn take_charge(&mut self) {
+        // A program that leaves the rest to others may have ended already.
+        if let Err(failure) = self.reap() {
+            message::warn(failure);
+        }
         self.state.main = Seen::of(self.tree.main());
         self.state.supervisor = Seen::myself();
         self.state.ended = None;
@@ -162,6 +168,7 @@ impl Supervisor {
             save_open_files: self.settings.save_open_files,
             pause_method: self.settings.pause_method,
             compression: self.settings.compression,
+            external: self.settings.external,
             stop,
             freeze_timeout: FREEZE_TIMEOUT,
         }

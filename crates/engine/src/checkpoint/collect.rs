@@ -2,6 +2,7 @@
 
 use super::Options;
 use super::freeze::{Frozen, FrozenProcess};
+use super::kinship;
 use super::snapshot::{self, Copy};
 use crate::error::{Context, Error};
 use crate::resource::descriptor::Descriptions;
@@ -28,6 +29,8 @@ use std::path::Path;
 pub(crate) struct Collected {
     pub computation: ComputationV1,
     pub processes: Vec<ProcessV1>,
+    /// Processes that have ended and were not waited for.
+    pub ended: Vec<ProcessV1>,
     pub descriptions: Vec<DescriptionV1>,
     pub pipes: Vec<PipeV1>,
     pub objects: Vec<Object>,
@@ -54,7 +57,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         folder::collect_current(frozen.pid, &mut record, &mut objects)?;
         processes.push(record);
     }
-    relate(frozen, &mut processes)?;
+    let mut ended = kinship::relate(tree, frozen, &mut processes)?;
     let threads = |process: &FrozenProcess| process.threads.iter().map(|t| t.stopped.tid()).collect();
     let members: Vec<_> = frozen
         .processes
@@ -66,19 +69,25 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         .iter()
         .for_each(|seen| objects.names.know(seen.path()));
     // What is most often refused comes before anything is done inside the processes.
-    let (records, pipes) = descriptions.collect(&mut objects, &options.launcher)?;
+    let (records, pipes) = descriptions.collect(&mut objects, &options.launcher, options.external)?;
+    // A copy would become the child of a process that adopts orphans itself, and be seen by it: no more then, and in the
+    // end none. Parents come before children.
+    let mut adopts = false;
     for (stream, (frozen, record)) in (0..).zip(frozen.processes.iter_mut().zip(&mut processes)) {
-        let (ranges, made) = collect_process(frozen, stream, record, &mut objects, copy)?;
+        let (ranges, made) =
+            collect_process(frozen, stream, record, &mut ended, &mut objects, copy && !adopts)?;
         copies.extend(made.map(|made| (frozen.pid, made)));
         pages.push((frozen.pid, ranges));
+        adopts |= record.child_subreaper;
     }
-    // A copy would become the child of a process that adopts orphans itself, and be seen by it: none at all then.
-    if processes.iter().any(|process| process.child_subreaper) {
+    kinship::refuse_unbuildable(processes.iter().chain(&ended))?;
+    if adopts {
         copies.clear();
     }
     Ok(Collected {
         computation: computation(tree, options, &processes)?,
         processes,
+        ended,
         written_files: descriptions.written_files(&records),
         descriptions: records,
         pipes,
@@ -93,6 +102,7 @@ fn collect_process(
     frozen: &mut FrozenProcess,
     stream: u32,
     record: &mut ProcessV1,
+    ended: &mut [ProcessV1],
     objects: &mut Objects,
     copy: bool,
 ) -> Result<(Vec<PageRange>, Option<Copy>)> {
@@ -113,7 +123,15 @@ fn collect_process(
             .pending(true)
             .context(|| format!("cannot read signals of process {pid}"))?;
     }
-    let collected = collect_threads(frozen, &going_on, &foothold, record, &mut address_space, copy);
+    let collected = collect_threads(
+        frozen,
+        &going_on,
+        &foothold,
+        record,
+        ended,
+        &mut address_space,
+        copy,
+    );
     // Whatever came of it: the program gets back what was borrowed.
     let back = foothold
         .give_back()
@@ -130,6 +148,7 @@ fn collect_threads(
     going_on: &[GoingOn],
     foothold: &Foothold,
     record: &mut ProcessV1,
+    ended: &mut [ProcessV1],
     address_space: &mut MemoryV1,
     copy: bool,
 ) -> Result<Option<Copy>> {
@@ -139,6 +158,8 @@ fn collect_threads(
         let collected = thread::collect(pid, thread, going_on, foothold, |remote| {
             if index == 0 {
                 process::collect_inside(pid, record, remote)?;
+                kinship::ask_how_ended(remote, record.pid, ended)
+                    .context(|| format!("cannot ask for the ended children of process {pid}"))?;
                 ask_break(address_space, remote)?;
                 memory::lock::collect(pid, address_space, remote)?;
                 if copy && !record.child_subreaper {
@@ -184,57 +205,7 @@ fn refuse_what_cannot_be_asked(pid: Pid) -> Result<()> {
             "run it without chroot",
         );
     }
-    for child in proc::children(pid).context_proc()? {
-        if proc::Stat::read(child).is_ok_and(|stat| stat.is_zombie()) {
-            let place = format!("child {child}");
-            return refused(
-                "an ended child that it has not waited for",
-                &place,
-                "the next checkpoint tries again",
-            );
-        }
-    }
     Ok(())
-}
-
-/// Parents, groups and sessions, as the program sees them; 0 for those outside.
-fn relate(frozen: &Frozen, records: &mut [ProcessV1]) -> Result<()> {
-    let inside: BTreeMap<i32, i32> = frozen
-        .processes
-        .iter()
-        .map(|p| p.pid.0)
-        .zip(records.iter().map(|r| r.pid))
-        .collect();
-    let Some(main) = frozen.processes.first() else {
-        return Err(Error::Ended);
-    };
-    let main = proc::Stat::read(main.pid).context_proc()?;
-    for (process, record) in frozen.processes.iter().zip(records) {
-        let stat = proc::Stat::read(process.pid).context_proc()?;
-        let number = |pid: i32| inside.get(&pid).copied().unwrap_or(0);
-        record.ppid = number(stat.ppid.0);
-        record.pgid = number(stat.pgrp);
-        record.sid = number(stat.session);
-        // The main process has its group and session from the launcher, or leads them.
-        if record.pgid == 0 && stat.pgrp != main.pgrp {
-            refuse_dead_leader(process.pid, stat.pgrp, "process group")?;
-        }
-        if record.sid == 0 && stat.session != main.session {
-            refuse_dead_leader(process.pid, stat.session, "session")?;
-        }
-    }
-    Ok(())
-}
-
-/// A group or session that no process of the computation leads and that is not the launcher's: its leader has
-/// ended.
-fn refuse_dead_leader(pid: Pid, number: i32, what: &str) -> Result<()> {
-    Err(Error::Refused {
-        what: format!("a {what} whose leader ({number}) has ended"),
-        pid: pid.0,
-        place: what.to_owned(),
-        remedy: "this version cannot rebuild it; run the program without job control".to_owned(),
-    })
 }
 
 fn computation(tree: &Tree, options: &Options, processes: &[ProcessV1]) -> Result<ComputationV1> {

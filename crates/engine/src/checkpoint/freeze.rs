@@ -1,6 +1,7 @@
 //! Freeze: every thread of every process of the computation stops, without a signal.
 
 use super::sleep::Sleepers;
+use super::vfork;
 use crate::error::Context;
 use crate::resource::thread::ContextProc;
 use crate::tree::{InterruptedBefore, Tree};
@@ -43,24 +44,31 @@ pub struct FrozenThread {
 
 /// Freezes the computation. On error every thread that was stopped runs again.
 pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
-    let mut sleepers = Sleepers::default();
-    tree.members()?.into_iter().for_each(|pid| sleepers.look(pid));
-    let mut frozen = Frozen {
-        processes: Vec::new(),
-        pending: std::mem::take(&mut tree.stragglers),
-    };
-    match frozen.stop_all(tree, &sleepers, Instant::now() + timeout) {
-        Ok(()) => Ok(frozen),
-        Err(error) => {
-            frozen.release(tree);
-            Err(error)
+    let deadline = Instant::now() + timeout;
+    loop {
+        let mut sleepers = Sleepers::default();
+        let members = tree.members()?;
+        vfork::wait_for_children(&members)?;
+        members.into_iter().for_each(|pid| sleepers.look(pid));
+        let mut frozen = Frozen {
+            processes: Vec::new(),
+            pending: std::mem::take(&mut tree.stragglers),
+        };
+        let stands_still = frozen.stop_all(tree, &sleepers, deadline);
+        if let Ok(true) = stands_still {
+            return Ok(frozen);
+        }
+        frozen.release(tree);
+        if !stands_still? && Instant::now() > deadline {
+            return Err(never_stands_still(tree.main()));
         }
     }
 }
 
 impl Frozen {
     /// A process that was running while we looked may have made another one: looks until nothing new is found.
-    fn stop_all(&mut self, tree: &mut Tree, sleepers: &Sleepers, deadline: Instant) -> Result<()> {
+    /// False when something has ended or executed a program meanwhile, so that it has to be done anew.
+    fn stop_all(&mut self, tree: &mut Tree, sleepers: &Sleepers, deadline: Instant) -> Result<bool> {
         loop {
             let mut found_new = false;
             for pid in tree.members()? {
@@ -68,7 +76,9 @@ impl Frozen {
                 found_new |= self.seize_new_threads(pid)?;
                 self.wait_stops(tree, deadline)?;
             }
-            if !found_new {
+            // A process that two others made and left between two looks may be in neither list: nothing is new only
+            // when a second look says so too.
+            if !found_new && self.holds_all(&tree.members()?) {
                 break;
             }
         }
@@ -102,6 +112,12 @@ impl Frozen {
         Ok(found_new)
     }
 
+    fn holds_all(&self, members: &[Pid]) -> bool {
+        members
+            .iter()
+            .all(|pid| self.processes.iter().any(|process| process.pid == *pid))
+    }
+
     fn wait_stops(&mut self, tree: &mut Tree, deadline: Instant) -> Result<()> {
         while let Some((pid, tid)) = self.pending.last().copied() {
             self.wait_stop(tree, pid, Running::born(tid), deadline)?;
@@ -123,10 +139,13 @@ impl Frozen {
         mut running: Running,
         deadline: Instant,
     ) -> Result<()> {
+        /// How long to wait for one thread before looking after the others.
+        const MOMENT: Duration = Duration::from_millis(5);
         let tid = running.0;
+        let soon = Instant::now() + vfork::PATIENCE_IN_PAUSE;
         loop {
             match running
-                .wait(deadline)
+                .wait(deadline.min(Instant::now() + MOMENT))
                 .context(|| format!("cannot wait for thread {tid}"))?
             {
                 Wait::Stopped(Stop::Interrupt) => return self.add(pid, running.into_stopped(), 0),
@@ -143,14 +162,46 @@ impl Frozen {
                         Err(_) => return Ok(()),
                     }
                 }
+                Wait::Gone(None) if tid != pid.leader() => {
+                    self.follow_execution(pid);
+                    return Ok(());
+                }
                 Wait::Gone(status) => {
                     if tid == pid.leader() {
                         tree.note_end(pid, status);
                     }
                     return Ok(());
                 }
-                Wait::TimedOut => return Err(does_not_stop(pid, tid)),
+                Wait::TimedOut if Instant::now() >= deadline => return Err(does_not_stop(pid, tid)),
+                Wait::TimedOut if Instant::now() >= soon && vfork::waits(pid, tid) => {
+                    return Err(vfork::refused(pid, tid));
+                }
+                Wait::TimedOut => self.collect_dead(),
             }
+        }
+    }
+
+    /// Collects threads that had stopped and were killed since. A thread that executes a program has killed them
+    /// and waits in execve(2) until they are collected, deaf to our request to stop.
+    fn collect_dead(&mut self) {
+        for process in &mut self.processes {
+            let leader = process.pid.leader();
+            process.threads.retain(|thread| {
+                let tid = thread.stopped.tid();
+                tid == leader || !matches!(Running::born(tid).wait(Instant::now()), Ok(Wait::Gone(_)))
+            });
+        }
+    }
+
+    /// A thread that vanishes without a status has executed a program: it is the main thread by now, in the place
+    /// of the one that had stopped, and will stop as it was asked to.
+    fn follow_execution(&mut self, pid: Pid) {
+        self.collect_dead();
+        self.processes.retain(|process| process.pid != pid);
+        let leader = (pid, pid.leader());
+        if !self.pending.contains(&leader) {
+            let _ = Running::born(leader.1).interrupt();
+            self.pending.push(leader);
         }
     }
 
@@ -233,8 +284,9 @@ impl Frozen {
         stragglers
     }
 
-    /// Remembers the numbers of interrupted timed calls, see [`InterruptedBefore`].
-    fn note_interrupted(&mut self, tree: &mut Tree, sleepers: &Sleepers) -> Result<()> {
+    /// Remembers the numbers of interrupted timed calls, see [`InterruptedBefore`]. False when a thread does not
+    /// stand still after all.
+    fn note_interrupted(&mut self, tree: &mut Tree, sleepers: &Sleepers) -> Result<bool> {
         let before = std::mem::take(&mut tree.interrupted);
         let threads = self
             .processes
@@ -242,10 +294,13 @@ impl Frozen {
             .flat_map(|p| p.threads.iter_mut().map(|t| (p.pid, t)));
         for (pid, thread) in threads {
             let tid = thread.stopped.tid();
-            let registers = thread
-                .stopped
-                .registers()
-                .context(|| format!("cannot read registers of {tid}"))?;
+            let registers = match thread.stopped.registers() {
+                Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {
+                    tree.interrupted.extend(before);
+                    return Ok(false);
+                }
+                other => other.context(|| format!("cannot read registers of {tid}"))?,
+            };
             let Interrupted::RestartBlock(number) = registers.interrupted() else {
                 continue;
             };
@@ -265,7 +320,7 @@ impl Frozen {
                 tree.interrupted.insert(tid, first);
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -284,7 +339,7 @@ fn release_process(process: FrozenProcess, note_end: &mut dyn FnMut(Pid, Option<
             let _ = task::kill(process.pid, thread.stopped.owed());
         }
         if thread.stopped.detach().is_err() {
-            let status = collect_end(tid);
+            let status = collect_end(process.pid, tid);
             if tid == process.pid.leader() {
                 note_end(process.pid, status);
             }
@@ -354,18 +409,21 @@ fn collect_killed(tid: Tid) -> Option<i32> {
     }
 }
 
-/// Collects a thread that could not be detached because it is dying (or, after an execve(2) in another thread,
-/// is another one by now, which is let go). Gives its wait status.
-fn collect_end(tid: Tid) -> Option<i32> {
+/// Collects a thread that could not be detached because it is dying, and gives its wait status. After an execve(2) in
+/// a thread that was let go before, the main thread is another one by now, and none of ours.
+fn collect_end(pid: Pid, tid: Tid) -> Option<i32> {
     let deadline = Instant::now() + Duration::from_secs(10);
-    let running = Running::born(tid);
-    match running.wait(deadline) {
-        Ok(Wait::Gone(status)) => status,
-        Ok(Wait::Stopped(_)) => {
-            let _ = running.into_stopped().detach();
-            None
+    let is_ours = || proc::Status::read((pid, tid)).is_ok_and(|status| status.tracer != 0);
+    loop {
+        match Running::born(tid).wait(Instant::now() + Duration::from_millis(1)) {
+            Ok(Wait::Gone(status)) => return status,
+            Ok(Wait::TimedOut) if is_ours() && Instant::now() < deadline => {}
+            Ok(Wait::Stopped(_)) => {
+                let _ = Running::born(tid).into_stopped().detach();
+                return None;
+            }
+            _ => return None,
         }
-        _ => None,
     }
 }
 
@@ -377,6 +435,15 @@ fn cannot_seize(pid: Pid, tid: Tid, source: std::io::Error) -> Error {
     Error::Os {
         operation: format!("cannot stop thread {tid} of process {pid}"),
         source,
+    }
+}
+
+fn never_stands_still(main: i32) -> Error {
+    Error::Refused {
+        what: "its processes start programs faster than they can be stopped".to_owned(),
+        pid: main,
+        place: "no descriptor".to_owned(),
+        remedy: "the next checkpoint tries again".to_owned(),
     }
 }
 

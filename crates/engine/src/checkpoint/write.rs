@@ -2,6 +2,7 @@
 
 use super::Progress;
 use super::collect::Collected;
+use super::inherited::{self, Part};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::resource::memory::PageRange;
@@ -17,9 +18,25 @@ use std::os::unix::fs::FileExt;
 pub(crate) struct PageCopier<'a> {
     writer: &'a mut ImageWriter,
     buffer: Vec<u8>,
+    /// Pages of the process with which one is compared.
+    other: Vec<u8>,
     progress: Progress<'a>,
     done: u64,
     total: u64,
+}
+
+/// Where the pages of a process can be read.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    /// The process, or its copy.
+    pub pid: Pid,
+    pub ranges: &'a [PageRange],
+}
+
+/// A source that is open.
+struct Open<'a> {
+    source: Source<'a>,
+    forced: ForcedMemory,
 }
 
 impl<'a> PageCopier<'a> {
@@ -27,41 +44,77 @@ impl<'a> PageCopier<'a> {
         PageCopier {
             writer,
             buffer: vec![0; MAX_RUN],
+            other: Vec::new(),
             progress,
             done: 0,
             total,
         }
     }
 
-    /// Copies the ranges of `pid` that `wanted` selects.
+    /// Copies the ranges of a process that `wanted` selects, but for pages that are the same in `base`, whose
+    /// stream is an earlier one.
     pub fn process(
         &mut self,
-        pid: Pid,
-        ranges: &[PageRange],
+        source: Source<'_>,
+        base: Option<Source<'_>>,
         wanted: impl Fn(&PageRange) -> bool,
     ) -> Result<()> {
-        let forced =
-            ForcedMemory::open(pid).context(|| format!("cannot open the memory of process {pid}"))?;
-        for range in ranges.iter().filter(|range| wanted(range)) {
-            self.range(pid, &forced, range)?;
+        let own = Open::new(source)?;
+        let base = base.map(Open::new).transpose()?;
+        for range in source.ranges.iter().filter(|range| wanted(range)) {
+            match &base {
+                Some(base) => self.compared(&own, base, range)?,
+                None => self.range(&own, range, range.start, range.end)?,
+            }
         }
         Ok(())
     }
 
-    fn range(&mut self, pid: Pid, forced: &ForcedMemory, range: &PageRange) -> Result<()> {
-        let mut start = range.start;
-        while start < range.end {
-            let len = (range.end - start).min(MAX_RUN as u64) as usize;
-            let buffer = &mut self.buffer[..len];
-            let read = match range.forced {
-                false => memory::read(pid, start, buffer),
-                true => read_forced(|at, page| forced.read(at, page), start, buffer),
-            };
-            read.context(|| format!("cannot read memory of process {pid} at {start:#x}"))?;
-            self.writer
-                .pages(range.stream, range.at + (start - range.start), buffer)?;
+    fn range(&mut self, own: &Open<'_>, range: &PageRange, mut start: u64, end: u64) -> Result<()> {
+        while start < end {
+            let len = (end - start).min(MAX_RUN as u64) as usize;
+            own.read(start, &mut self.buffer[..len], range.forced)?;
+            self.writer.pages(
+                range.stream,
+                range.at + (start - range.start),
+                &self.buffer[..len],
+            )?;
             self.count(len);
             start += len as u64;
+        }
+        Ok(())
+    }
+
+    fn compared(&mut self, own: &Open<'_>, base: &Open<'_>, range: &PageRange) -> Result<()> {
+        for Part { addresses, in_base } in inherited::cut(range, base.source.ranges) {
+            let Some(forced) = in_base else {
+                self.range(own, range, addresses.start, addresses.end)?;
+                continue;
+            };
+            self.other.resize(MAX_RUN, 0);
+            let mut start = addresses.start;
+            while start < addresses.end {
+                let len = (addresses.end - start).min(MAX_RUN as u64) as usize;
+                own.read(start, &mut self.buffer[..len], range.forced)?;
+                base.read(start, &mut self.other[..len], forced)?;
+                self.differences(range.stream, base.source.stream(), start, len)?;
+                self.count(len);
+                start += len as u64;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes those pages of `buffer` that are not in `other`.
+    fn differences(&mut self, stream: u32, base: u32, start: u64, len: usize) -> Result<()> {
+        let mut at = 0;
+        for (same, len) in inherited::alternate(&self.buffer[..len], &self.other[..len]) {
+            let address = start + at as u64;
+            match same {
+                true => self.writer.same_pages(stream, address, len as u64, base)?,
+                false => self.writer.pages(stream, address, &self.buffer[at..at + len])?,
+            }
+            at += len;
         }
         Ok(())
     }
@@ -70,10 +123,10 @@ impl<'a> PageCopier<'a> {
     pub fn object(&mut self, object: &Object) -> Result<()> {
         match &object.file {
             Some(file) => self.file(object.record.stream, file, object.record.size),
-            None => object
-                .mapped
-                .iter()
-                .try_for_each(|(pid, range)| self.process(*pid, std::slice::from_ref(range), |_| true)),
+            None => object.mapped.iter().try_for_each(|(pid, range)| {
+                let ranges = std::slice::from_ref(range);
+                self.process(Source { pid: *pid, ranges }, None, |_| true)
+            }),
         }
     }
 
@@ -108,6 +161,28 @@ impl<'a> PageCopier<'a> {
     fn count(&mut self, bytes: usize) {
         self.done += bytes as u64;
         (self.progress)(self.done, self.total);
+    }
+}
+
+impl Source<'_> {
+    fn stream(&self) -> u32 {
+        self.ranges.first().map_or(0, |range| range.stream)
+    }
+}
+
+impl<'a> Open<'a> {
+    fn new(source: Source<'a>) -> Result<Open<'a>> {
+        let name = || format!("cannot open the memory of process {}", source.pid);
+        let forced = ForcedMemory::open(source.pid).context(name)?;
+        Ok(Open { source, forced })
+    }
+
+    fn read(&self, start: u64, buffer: &mut [u8], forced: bool) -> Result<()> {
+        let read = match forced {
+            false => memory::read(self.source.pid, start, buffer),
+            true => read_forced(|at, page| self.forced.read(at, page), start, buffer),
+        };
+        read.context(|| format!("cannot read memory of process {} at {start:#x}", self.source.pid))
     }
 }
 
@@ -146,7 +221,7 @@ fn read_up_to(file: &std::fs::File, offset: u64, buffer: &mut [u8]) -> io::Resul
 /// Writes all records.
 pub(crate) fn records(writer: &mut ImageWriter, collected: &Collected) -> Result<()> {
     writer.record(SectionKind::Computation, &collected.computation)?;
-    for process in &collected.processes {
+    for process in collected.processes.iter().chain(&collected.ended) {
         writer.record(SectionKind::Process, process)?;
     }
     for description in &collected.descriptions {

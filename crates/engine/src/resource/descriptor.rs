@@ -5,6 +5,7 @@ use super::object::Objects;
 use super::thread::ContextProc;
 use super::{epoll, event, file, pipe, socket};
 use crate::Result;
+use crate::checkpoint::External;
 use crate::error::{Context, Error};
 use crate::launcher::{self, Inherited};
 use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, PipeV1};
@@ -91,13 +92,14 @@ impl Descriptions {
         &self,
         objects: &mut Objects,
         known: &[Inherited],
+        external: External,
     ) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
         let mut pipes = pipe::Pipes::default();
         let mut records = Vec::new();
         for (id, seen) in (1..).zip(&self.seen) {
             let kind = match launcher::slot((seen.pid, seen.fd), &seen.duplicate, seen.info.flags, known) {
                 Some(slot) => DescriptionKind::Launcher(slot),
-                None => self.kind(seen, objects, &mut pipes)?,
+                None => self.kind(seen, objects, &mut pipes, external)?,
             };
             records.push(DescriptionV1 {
                 id,
@@ -110,7 +112,13 @@ impl Descriptions {
         Ok((records, pipes))
     }
 
-    fn kind(&self, seen: &Seen, objects: &mut Objects, pipes: &mut pipe::Pipes) -> Result<DescriptionKind> {
+    fn kind(
+        &self,
+        seen: &Seen,
+        objects: &mut Objects,
+        pipes: &mut pipe::Pipes,
+        external: External,
+    ) -> Result<DescriptionKind> {
         if file::procfs::is_of(seen) {
             return file::procfs::collect(seen, &self.members);
         }
@@ -139,7 +147,7 @@ impl Descriptions {
             FileType::RegularFile if target.starts_with(b"/memfd:") => file::collect_object(seen, objects),
             FileType::RegularFile | FileType::Directory => file::collect(seen, objects),
             FileType::CharacterDevice => file::collect_device(seen),
-            FileType::Socket => socket::collect(seen, &self.seen),
+            FileType::Socket => socket::collect(seen, &self.seen, external),
             FileType::BlockDevice => Err(seen.refused("a block device")),
             _ => Err(seen.refused("a file of unknown type")),
         }

@@ -67,17 +67,19 @@ pub(crate) fn rebuild(
     progress: Progress<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    let runs = reader.runs(record.stream)?;
+    let pieces = reader.pieces(record.stream)?;
+    // First: the kernel changes the executable only while the one before it is not mapped (EBUSY in prctl(2)), and a
+    // process begins as a copy of its parent, which often has the same.
+    layout::rebuild(stub, record, sources, warnings)?;
     vdso::rebuild(stub, sources.process, warnings)?;
     for mapping in &record.mappings {
-        map::map(stub, mapping, pages::has_pages(mapping, runs), sources)?;
+        map::map(stub, mapping, pages::has_pages(mapping, &pieces), sources)?;
     }
-    pages::fill(stub.pid, reader, runs, &record.mappings, progress)?;
+    pages::fill(stub.pid, reader, &pieces, &record.mappings, progress)?;
     for mapping in &record.mappings {
-        map::finish(stub, mapping, pages::has_pages(mapping, runs), warnings)?;
+        map::finish(stub, mapping, pages::has_pages(mapping, &pieces), warnings)?;
     }
-    guard::rebuild(stub, &record.guards)?;
-    layout::rebuild(stub, record, sources, warnings)
+    guard::rebuild(stub, &record.guards)
 }
 
 fn has_flag(mapping: &MappingV1, flag: &str) -> bool {

@@ -14,7 +14,6 @@ use std::os::unix::ffi::OsStrExt;
 
 const PR_GET_DUMPABLE: u64 = 3;
 const PR_SET_DUMPABLE: u64 = 4;
-const PR_SET_CHILD_SUBREAPER: u64 = 36;
 const PR_GET_CHILD_SUBREAPER: u64 = 37;
 const PR_SET_THP_DISABLE: u64 = 41;
 const PR_GET_THP_DISABLE: u64 = 42;
@@ -122,9 +121,6 @@ fn tell_attributes(record: &ProcessV1, remote: &mut Remote<'_>) -> io::Result<()
             .must(libc::SYS_prctl, [option, value, 0, 0, 0, 0])
             .map(drop)
     };
-    if record.child_subreaper {
-        tell(PR_SET_CHILD_SUBREAPER, 1)?;
-    }
     if record.thp_disabled {
         tell(PR_SET_THP_DISABLE, 1)?;
     }
@@ -145,6 +141,14 @@ fn write_or_warn(pid: Pid, file: &str, value: String, warnings: &mut Vec<String>
     {
         warnings.push(format!("{file} of a process cannot be set to {value} here ({e})"));
     }
+}
+
+/// Lets a parent hear that a child has stopped, which it had heard before.
+pub(crate) fn hear_of_stop(remote: &mut Remote<'_>, child: i32) -> io::Result<()> {
+    let (which, options) = (libc::P_PID as u64, (libc::WSTOPPED | libc::WNOHANG) as u64);
+    remote
+        .must(libc::SYS_waitid, [which, child as u64, 0, options, 0, 0])
+        .map(drop)
 }
 
 /// What has to wait until credentials are final, because changing those resets it (prctl(2)).

@@ -61,6 +61,17 @@ fn set_action(remote: &mut Remote<'_>, signal: u64, action: &SignalActionV1) -> 
         .map(drop)
 }
 
+/// Takes SIGCHLD from a process in which it is blocked, without a handler.
+pub(crate) fn drop_child_signals(remote: &mut Remote<'_>) -> io::Result<()> {
+    let set = remote.put(0, &(1_u64 << (libc::SIGCHLD - 1)).to_ne_bytes())?;
+    let no_time = remote.put(8, &[0; 16])?;
+    while remote
+        .call(libc::SYS_rt_sigtimedwait, [set, 0, no_time, 8, 0, 0])?
+        .is_ok()
+    {}
+    Ok(())
+}
+
 /// Queues signals that were pending for the process. Only the process itself may queue any siginfo
 /// (rt_sigqueueinfo(2)); all signals are blocked meanwhile.
 pub(crate) fn queue_process_signals(remote: &mut Remote<'_>, record: &ProcessV1) -> io::Result<()> {

@@ -12,6 +12,7 @@ mod unix;
 
 use super::descriptor::Seen;
 use crate::Result;
+use crate::checkpoint::External;
 use crate::error::Context;
 use crate::restart::Places;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketOptionV1, SocketV1};
@@ -21,8 +22,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Collects a socket; `all` are the descriptions among which its other end has to be.
-pub(crate) fn collect(seen: &Seen, all: &[Seen]) -> Result<DescriptionKind> {
+/// Collects a socket; `all` are the descriptions among which its other end has to be, unless `external` says
+/// otherwise.
+pub(crate) fn collect(seen: &Seen, all: &[Seen], external: External) -> Result<DescriptionKind> {
+    let _ = external;
     let name = || format!("cannot look at {}", seen.name());
     let ask = |option| int_option(seen.duplicate.as_fd(), libc::SOL_SOCKET, option).context(name);
     let record = SocketV1 {

@@ -6,7 +6,7 @@ use crate::checkpoint::freeze::FrozenThread;
 use crate::error::{Context, Error};
 use crate::foothold::thread_name;
 use crate::tree::InterruptedBefore;
-use rethaw_image::record::{InterruptedCallV1, ProcessV1, RseqV1, ThreadV1};
+use rethaw_image::record::{InterruptedCallV1, RseqV1, ThreadV1};
 use rethaw_sys::arch::{ExtendedState, Interrupted, Registers};
 use rethaw_sys::memory;
 use rethaw_sys::proc::{self, Pid, Tid};
@@ -259,13 +259,11 @@ fn ask_thread(remote: &mut Remote<'_>, status: &proc::Status, record: &mut Threa
 pub(crate) fn rebuild(
     remote: &mut Remote<'_>,
     tid: Tid,
-    process: &ProcessV1,
     record: &ThreadV1,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     let name = || format!("cannot rebuild thread {}", record.tid);
     tell_thread(remote, record).context(name)?;
-    super::signal::queue_thread_signals(remote, process, record).context(name)?;
     if let Some(attributes) = &record.scheduling {
         scheduling::rebuild(tid, attributes, remote, warnings)?;
     }

@@ -19,25 +19,69 @@ pub(crate) fn rebuild(stub: &mut Stub, process: &ProcessV1, warnings: &mut Vec<S
     let Some(record) = &process.memory else {
         return Ok(());
     };
-    let special = |m: &&MappingV1| matches!(m.backing(), Backing::Vdso | Backing::Vvar);
-    let Some(first) = record.mappings.iter().find(special) else {
+    let special: Vec<&MappingV1> = record
+        .mappings
+        .iter()
+        .filter(|m| matches!(m.backing(), Backing::Vdso | Backing::Vvar))
+        .collect();
+    let (Some(first), Some(last)) = (special.first(), special.last()) else {
         return Ok(());
     };
-    let Some(old) = record.mappings.iter().find(|m| m.backing() == Backing::Vdso) else {
-        return Ok(());
-    };
+    let as_made = last.backing() == Backing::Vdso && special.windows(2).all(|two| two[0].end == two[1].start);
+    if !as_made {
+        return rebuild_apart(stub, process, record, &special, warnings);
+    }
     let new = map_at(stub, first.start)?;
     let code = code(stub.pid, &new)?;
-    if new.start == old.start && same_code(&code, &record.vdso) {
+    if new.start == last.start && same_code(&code, &record.vdso) {
         return Ok(());
     }
-    refuse_if_inside(process, old)?;
-    if new.start == old.start && vdso::interchangeable(&record.vdso, &code) {
+    refuse_if_inside(process, last)?;
+    if new.start == last.start && vdso::interchangeable(&record.vdso, &code) {
         return Ok(());
     }
-    unmap_special(stub)?;
+    unmap_special(stub, &[])?;
     let elsewhere = map_at(stub, stub.start() + FOOTHOLD_SIZE + PAGE)?;
-    bridge(stub, record, old, &elsewhere, warnings)
+    bridge(stub, record, last, &elsewhere, warnings)
+}
+
+/// The program has moved (mremap(2)) or unmapped some of the parts: what it still had goes to where that was.
+fn rebuild_apart(
+    stub: &mut Stub,
+    process: &ProcessV1,
+    record: &MemoryV1,
+    special: &[&MappingV1],
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    let new = map_at(stub, stub.start() + FOOTHOLD_SIZE + PAGE)?;
+    if let Some(old) = special.iter().find(|m| m.backing() == Backing::Vdso) {
+        let code = code(stub.pid, &new)?;
+        if !same_code(&code, &record.vdso) {
+            refuse_if_inside(process, old)?;
+            if !vdso::interchangeable(&record.vdso, &code) {
+                return bridge(stub, record, old, &new, warnings);
+            }
+        }
+    }
+    let parts = maps(stub.pid)?;
+    for old in special {
+        let part = parts
+            .named(old.label.as_bytes())
+            .filter(|part| part.bytes() == old.end - old.start);
+        let part = part.ok_or_else(|| Error::CannotRestart {
+            what: format!(
+                "this kernel has no {} like the one that the program has moved",
+                old.label
+            ),
+            remedy: "restart on a node with the same kernel".to_owned(),
+        })?;
+        let how = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
+        let arguments = [part.start, part.bytes(), part.bytes(), how, old.start, 0];
+        stub.remote()?
+            .must(libc::SYS_mremap, arguments)
+            .context(|| format!("cannot move {}", old.label))?;
+    }
+    unmap_special(stub, special)
 }
 
 /// Whether two vdsos are the same but for the last bytes, which a foothold may have used.
@@ -77,12 +121,13 @@ fn maps(pid: Pid) -> Result<Maps> {
         .context(|| "cannot read a memory map".to_owned())
 }
 
-/// The kernel maps only one vdso at a time.
-fn unmap_special(stub: &mut Stub) -> Result<()> {
+/// Unmaps what the kernel has mapped with the vdso, but for `kept`. It maps only one vdso at a time.
+fn unmap_special(stub: &mut Stub, kept: &[&MappingV1]) -> Result<()> {
     let special: Vec<Vma> = maps(stub.pid)?
         .vmas
         .into_iter()
         .filter(|v| v.name.starts_with(b"[vdso]") || v.name.starts_with(b"[vvar"))
+        .filter(|v| !kept.iter().any(|old| old.start == v.start))
         .collect();
     let mut remote = stub.remote()?;
     for vma in special {

@@ -1,7 +1,9 @@
 //! The plan of a restart: data only, made from the image alone.
 
 use super::{Options, Places, valid};
+use crate::checkpoint::kin_of;
 use crate::init::FOOTHOLD_SIZE;
+use crate::lineage::{self, Kin, Step};
 use crate::resource::object::Placement;
 use crate::resource::vdso;
 use crate::{Error, Result};
@@ -16,8 +18,12 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub computation: ComputationV1,
-    /// Parents before children.
+    /// Those that live, parents before children.
     pub processes: Vec<ProcessV1>,
+    /// Those that have ended and wait to be collected.
+    pub ended: Vec<ProcessV1>,
+    /// How they all come into being.
+    pub births: Vec<Step>,
     pub descriptions: BTreeMap<u32, DescriptionV1>,
     pub objects: BTreeMap<u32, SharedObjectV1>,
     pub pipes: BTreeMap<u32, PipeV1>,
@@ -39,12 +45,17 @@ impl Plan {
         let objects: Vec<SharedObjectV1> = reader.records(SectionKind::SharedObject)?;
         valid::check(&processes, &objects)?;
         let processes = in_order(processes)?;
+        let births = births(&processes)?;
+        let (ended, processes) = processes.into_iter().partition(has_ended);
+        let processes: Vec<ProcessV1> = processes;
         let foothold = free_range(&processes).ok_or_else(|| damaged("no free address range"))?;
         let descriptions: Vec<DescriptionV1> = reader.records(SectionKind::Description)?;
         let pipes: Vec<PipeV1> = reader.records(SectionKind::Pipe)?;
         Ok(Plan {
             computation,
             processes,
+            ended,
+            births,
             descriptions: descriptions.into_iter().map(|d| (d.id, d)).collect(),
             objects: objects.into_iter().map(|o| (o.object, o)).collect(),
             pipes: pipes.into_iter().map(|p| (p.pipe, p)).collect(),
@@ -78,6 +89,18 @@ impl Plan {
     }
 }
 
+fn has_ended(record: &ProcessV1) -> bool {
+    record.zombie_status.is_some()
+}
+
+/// How all come into being.
+fn births(processes: &[ProcessV1]) -> Result<Vec<Step>> {
+    let family: Vec<Kin> = processes.iter().map(kin_of).collect();
+    let threads = processes.iter().flat_map(|p| &p.threads).map(|t| t.tid);
+    lineage::plan(&family, &threads.collect())
+        .map_err(|why| damaged(&format!("process {} in {}", why.pid, why.what)))
+}
+
 /// Parents before children; refuses what is no tree.
 pub(super) fn in_order(mut rest: Vec<ProcessV1>) -> Result<Vec<ProcessV1>> {
     let mut ordered: Vec<ProcessV1> = Vec::new();
@@ -90,7 +113,8 @@ pub(super) fn in_order(mut rest: Vec<ProcessV1>) -> Result<Vec<ProcessV1>> {
         ordered.extend(ready);
         rest = later;
     }
-    if ordered.iter().any(|p| p.threads.is_empty() || p.memory.is_none()) {
+    let mut living = ordered.iter().filter(|p| !has_ended(p));
+    if living.any(|p| p.threads.is_empty() || p.memory.is_none()) {
         return Err(damaged("a process without threads or memory"));
     }
     Ok(ordered)

@@ -1,7 +1,8 @@
 //! Rebuild: the processes come into being again, under ptrace, and nothing of theirs runs yet.
 
+use super::family::Family;
 use super::plan::Plan;
-use super::stub::{Stub, own_foothold};
+use super::stub::Stub;
 use crate::Result;
 use crate::checkpoint::Progress;
 use crate::error::{Context, Error};
@@ -52,13 +53,13 @@ impl Rebuilt {
             made: None,
             asleep: HashMap::new(),
         };
-        let mut parent = stop_init(init.pid())?;
-        rebuilt.clone_processes(plan, &mut parent)?;
-        rebuilt.parent = Some(parent);
         let objects = RebuiltObjects::build(plan, reader, init)?;
+        let mut parent = stop_init(init.pid())?;
+        rebuilt.stubs = Family::new(plan, &mut parent)?
+            .make(|stub, record| rebuild_memory(stub, record, plan, reader, &objects, progress, warnings))?;
+        rebuilt.parent = Some(parent);
         let mut table = Table::new(plan, init)?;
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
-            rebuild_memory(stub, record, plan, reader, &objects, progress, warnings)?;
             folder::enter_deleted(stub, record, &objects)?;
             table.rebuild(stub, record, &objects, warnings)?;
         }
@@ -68,33 +69,16 @@ impl Rebuilt {
             rebuild_process(stub, record, plan, warnings)?;
         }
         table.connect(&mut rebuilt.stubs, warnings)?;
-        for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
-            rebuilt.asleep.extend(finish_process(stub, record, warnings)?);
+        // Children first: when one stops again, its parent is told, and must not be any more once it is finished.
+        for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes).rev() {
+            rebuilt
+                .asleep
+                .extend(finish_process(stub, record, plan, warnings)?);
+            if record.stopped_by != 0 {
+                stub.stop_by(record.stopped_by)?;
+            }
         }
         Ok(rebuilt)
-    }
-
-    /// Makes all processes as clones of the init, each by its own parent.
-    fn clone_processes(&mut self, plan: &Plan, init: &mut Stopped) -> Result<()> {
-        let init_foothold =
-            own_foothold(self.init, plan.foothold).context(|| "cannot use the init".to_owned())?;
-        for record in &plan.processes {
-            let parent = plan
-                .processes
-                .iter()
-                .position(|p| p.pid == record.ppid && record.ppid != 0);
-            let stub = match parent.and_then(|index| self.stubs.get_mut(index)) {
-                Some(Stub {
-                    threads, foothold, ..
-                }) => match threads.first_mut() {
-                    Some(leader) => Stub::clone_process(leader, foothold, plan.foothold, record)?,
-                    None => return Err(Error::Ended),
-                },
-                None => Stub::clone_process(init, &init_foothold, plan.foothold, record)?,
-            };
-            self.stubs.push(stub);
-        }
-        Ok(())
     }
 
     /// The main process.
@@ -116,10 +100,6 @@ impl Rebuilt {
     /// Lets everything run, the init last: if we are killed before, everything dies with it.
     pub fn resume(mut self, plan: &Plan) -> Result<()> {
         for (stub, record) in self.stubs.drain(..).zip(&plan.processes) {
-            if record.stopped_by != 0 {
-                task::kill(stub.pid, record.stopped_by)
-                    .context(|| "cannot stop a process again".to_owned())?;
-            }
             for thread in stub.threads {
                 thread
                     .detach()
@@ -200,16 +180,28 @@ fn rebuild_process(
     process::rebuild(pid, record, &plan.places, &mut stub.remote()?, warnings)?;
     for (index, thread) in record.threads.iter().enumerate() {
         let tid = stub.threads[index].tid();
-        thread::rebuild(&mut stub.remote_in(index)?, tid, record, thread, warnings)?;
+        thread::rebuild(&mut stub.remote_in(index)?, tid, thread, warnings)?;
     }
     signal::rebuild(&mut stub.remote()?, record)?;
     timer::rebuild_posix(&mut stub.remote()?, &record.posix_timers)
+}
+
+/// What the kernel has told a parent of children that ended or stopped only because they were made again.
+fn forget_children(stub: &mut Stub, record: &ProcessV1, plan: &Plan) -> std::io::Result<()> {
+    let mut remote = stub.remote().map_err(std::io::Error::other)?;
+    signal::drop_child_signals(&mut remote)?;
+    let children = plan.processes.iter().filter(|child| child.ppid == record.pid);
+    for child in children.filter(|child| child.stop_was_waited_for) {
+        process::hear_of_stop(&mut remote, child.pid)?;
+    }
+    Ok(())
 }
 
 /// The last steps: limits, credentials, timers; then the registers.
 fn finish_process(
     stub: &mut Stub,
     record: &ProcessV1,
+    plan: &Plan,
     warnings: &mut Vec<String>,
 ) -> Result<HashMap<Tid, InterruptedBefore>> {
     let name = || format!("cannot finish process {}", record.pid);
@@ -223,6 +215,10 @@ fn finish_process(
         memory::lock::rebuild(address_space, &mut stub.remote()?, warnings)?;
     }
     process::rebuild_last(record, &mut stub.remote()?)?;
+    forget_children(stub, record, plan).context(name)?;
+    for (index, thread) in record.threads.iter().enumerate() {
+        signal::queue_thread_signals(&mut stub.remote_in(index)?, record, thread).context(name)?;
+    }
     signal::queue_process_signals(&mut stub.remote()?, record).context(name)?;
     timer::arm(&mut stub.remote()?, record).context(name)?;
     let mut asleep = Vec::new();

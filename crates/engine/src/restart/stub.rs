@@ -6,14 +6,15 @@ use crate::init::FOOTHOLD_SIZE;
 use crate::resource::thread::ContextProc;
 use rethaw_image::record::{ProcessV1, ThreadV1};
 use rethaw_sys::arch::TASK_SIZE;
-use rethaw_sys::proc::{self, Pid};
-use rethaw_sys::ptrace::{Stopped, kill_and_reap};
+use rethaw_sys::proc::{self, Pid, Stat};
+use rethaw_sys::ptrace::{Running, Stop, Stopped, Wait, kill_and_reap};
 use rethaw_sys::remote::{Foothold, Remote};
 use rethaw_sys::task;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// One process, with as many threads as it has already.
 #[derive(Debug)]
@@ -43,38 +44,138 @@ fn clone_with_id(remote: &mut Remote<'_>, flags: u64, exit_signal: u64, wanted: 
 }
 
 impl Stub {
-    /// Clones a process from `parent` (the init or another stub).
+    /// Clones process `number` from `maker` (the init or another stub). Without an exit signal it becomes its
+    /// sibling, and has the same.
     pub fn clone_process(
-        parent: &mut Stopped,
-        parent_foothold: &Foothold,
+        maker: &mut Stopped,
+        maker_foothold: &Foothold,
         at: u64,
-        record: &ProcessV1,
+        number: i32,
+        exit_signal: Option<i32>,
     ) -> Result<Stub> {
-        let name = || format!("cannot make process {} again", record.pid);
-        let mut remote = Remote::begin_disposable(parent, parent_foothold).context(name)?;
-        let exit_signal = u64::from(record.exit_signal.cast_unsigned());
-        let leader = clone_with_id(&mut remote, 0, exit_signal, record.pid).context(name)?;
+        let name = || format!("cannot make process {number} again");
+        let mut remote = Remote::begin_disposable(maker, maker_foothold).context(name)?;
+        let (flags, exit_signal) = match exit_signal {
+            Some(signal) => (0, u64::from(signal.cast_unsigned())),
+            None => (libc::CLONE_PARENT as u64, 0),
+        };
+        let leader = clone_with_id(&mut remote, flags, exit_signal, number).context(name)?;
         remote.end().context(name)?;
         let pid = Pid(leader.tid().0);
         let foothold = own_foothold(pid, at).context(name)?;
-        let mut stub = Stub {
+        Ok(Stub {
             pid,
             threads: vec![leader],
             foothold,
-        };
-        stub.lead(record)?;
-        Ok(stub)
+        })
     }
 
-    /// Session and process group, before children inherit them.
-    fn lead(&mut self, record: &ProcessV1) -> Result<()> {
-        let name = || format!("cannot make the session of process {}", record.pid);
-        let (leads_session, leads_group) = (record.sid == record.pid, record.pgid == record.pid);
+    /// Clones a child of this stub, or a sibling, see [`Stub::clone_process`].
+    pub fn clone_child(&mut self, at: u64, number: i32, exit_signal: Option<i32>) -> Result<Stub> {
+        match self.threads.first_mut() {
+            Some(leader) => Stub::clone_process(leader, &self.foothold, at, number, exit_signal),
+            None => Err(Error::Ended),
+        }
+    }
+
+    /// One call about its place among the others.
+    pub fn call(&mut self, number: libc::c_long, arguments: [u64; 6]) -> Result<()> {
+        let pid = self.pid;
+        let outcome = self.remote()?.must(number, arguments);
+        outcome
+            .map(drop)
+            .context(|| format!("cannot give process {pid} its session or group"))
+    }
+
+    /// Becomes a sub-reaper, or no longer is one.
+    pub fn adopt_orphans(&mut self, adopts: bool) -> Result<()> {
+        let option = libc::PR_SET_CHILD_SUBREAPER as u64;
+        self.call(libc::SYS_prctl, [option, adopts.into(), 0, 0, 0, 0])
+    }
+
+    /// Ends it, as a stand-in.
+    pub fn end(mut self) -> Result<()> {
+        self.exit(0)
+    }
+
+    /// Ends it as the process of a record has ended.
+    pub fn end_as(mut self, record: &ProcessV1) -> Result<()> {
+        let name = || format!("cannot make the ended process {} again", record.pid);
+        let status = record.zombie_status.unwrap_or_default();
+        let mut comm = record.zombie_name.clone();
+        comm.truncate(15);
+        comm.push(0);
         let mut remote = self.remote()?;
-        if leads_session {
-            remote.must(libc::SYS_setsid, [0; 6]).context(name)?;
-        } else if leads_group {
-            remote.must(libc::SYS_setpgid, [0; 6]).context(name)?;
+        let address = remote.put(0, &comm).context(name)?;
+        let set_name = [libc::PR_SET_NAME as u64, address, 0, 0, 0, 0];
+        remote.must(libc::SYS_prctl, set_name).context(name)?;
+        match libc::WTERMSIG(status) {
+            0 => self.exit(libc::WEXITSTATUS(status)),
+            signal => self.die_by(signal).context(name),
+        }
+    }
+
+    fn exit(&mut self, status: i32) -> Result<()> {
+        let pid = self.pid;
+        let arguments = [status as u64, 0, 0, 0, 0, 0];
+        match self.remote()?.call(libc::SYS_exit_group, arguments) {
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            _ => Err(Error::Os {
+                operation: format!("process {pid} does not end"),
+                source: io::ErrorKind::Other.into(),
+            }),
+        }
+    }
+
+    /// Without leaving a core dump: RLIMIT_CORE does not hold for a pipe in kernel.core_pattern (core(5)).
+    fn die_by(mut self, signal: i32) -> io::Result<()> {
+        let mut remote = self.remote().map_err(io::Error::other)?;
+        remote.must(libc::SYS_prctl, [libc::PR_SET_DUMPABLE as u64, 0, 0, 0, 0, 0])?;
+        drop(remote);
+        let Some(mut leader) = self.threads.pop() else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        leader.set_blocked(0)?;
+        task::kill(self.pid, signal)?;
+        let tid = leader.tid();
+        // After SIGKILL there is nothing to resume.
+        let mut resumed = leader.resume(0);
+        loop {
+            match Running::born(tid).wait_soon()? {
+                Wait::Gone(_) => return Ok(()),
+                Wait::Stopped(_) if resumed.is_err() => return resumed.map(drop),
+                Wait::Stopped(Stop::Signal(signal)) => {
+                    resumed = Running::born(tid).into_stopped().resume(signal)
+                }
+                Wait::Stopped(_) => resumed = Running::born(tid).into_stopped().resume(0),
+                Wait::TimedOut => return Err(io::ErrorKind::TimedOut.into()),
+            }
+        }
+    }
+
+    /// Collects a child that has ended.
+    pub fn collect(&mut self, child: i32) -> Result<()> {
+        let arguments = [child as u64, 0, libc::__WALL as u64, 0, 0, 0];
+        let outcome = self.remote()?.must(libc::SYS_wait4, arguments);
+        outcome
+            .map(drop)
+            .context(|| format!("cannot collect process {child}"))
+    }
+
+    /// Lets it run into the stop that it was in, before its parent goes on.
+    pub fn stop_by(&mut self, signal: i32) -> Result<()> {
+        let pid = self.pid;
+        let name = || format!("cannot stop process {pid} again");
+        task::kill(pid, signal).context(name)?;
+        for thread in self.threads.drain(..) {
+            thread.detach().context(name)?;
+        }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Stat::read(pid).context_proc()?.state != b'T' {
+            if Instant::now() > deadline {
+                return Err(io::Error::from(io::ErrorKind::TimedOut)).context(name);
+            }
+            std::thread::sleep(Duration::from_micros(50));
         }
         Ok(())
     }

@@ -72,7 +72,8 @@ pub struct ProcessV1 {
     /// Stopped by a stop signal (its number), 0 when it ran.
     #[prost(int32, tag = "21")]
     pub stopped_by: i32,
-    /// A process that has ended and was not yet waited for: its wait status.
+    /// A process that has ended and was not yet waited for: its raw wait status. Of such a process only its
+    /// numbers, exit signal and name are kept.
     #[prost(int32, optional, tag = "22")]
     pub zombie_status: Option<i32>,
     /// Umask.
@@ -87,6 +88,12 @@ pub struct ProcessV1 {
     /// PR_GET_MEMORY_MERGE.
     #[prost(bool, tag = "26")]
     pub memory_merge: bool,
+    /// Name (comm) of a process that has ended; others have it in their threads.
+    #[prost(bytes = "vec", tag = "27")]
+    pub zombie_name: Vec<u8>,
+    /// Its parent has been told, by wait(2), that it was stopped.
+    #[prost(bool, tag = "28")]
+    pub stop_was_waited_for: bool,
 }
 
 /// One thread.

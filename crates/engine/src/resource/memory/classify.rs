@@ -27,6 +27,9 @@ pub(super) fn classify(pid: Pid, vma: &Vma, objects: &mut Objects) -> Result<Map
         protection_key: vma.protection_key.unwrap_or(0),
         ..MappingV1::default()
     };
+    if vma.ino == 0 {
+        mapping.label = String::from_utf8_lossy(&vma.name).into_owned();
+    }
     let backing = match vma.name.as_slice() {
         b"[vdso]" => Backing::Vdso,
         name if name.starts_with(b"[vvar") => Backing::Vvar,
@@ -37,10 +40,7 @@ pub(super) fn classify(pid: Pid, vma: &Vma, objects: &mut Objects) -> Result<Map
         }
         _ if vma.has(b"ss") => return Err(refused(pid, vma, "a shadow stack")),
         _ if vma.has(b"um") || vma.has(b"uw") => return Err(refused(pid, vma, "a userfaultfd mapping")),
-        name if vma.ino == 0 || is_reserved_anonymous(vma) => {
-            mapping.label = String::from_utf8_lossy(name).into_owned();
-            Backing::Anonymous
-        }
+        _ if vma.ino == 0 || is_reserved_anonymous(vma) => Backing::Anonymous,
         _ => classify_file(pid, vma, &mut mapping, objects)?,
     };
     mapping.set_backing(backing);

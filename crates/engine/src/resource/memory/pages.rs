@@ -5,7 +5,7 @@ use crate::checkpoint::Progress;
 use crate::error::{Context, Error};
 use crate::resource::thread::ContextProc;
 use rethaw_image::record::{Backing, MappingV1};
-use rethaw_image::{ImageReader, PageRun, RunKind};
+use rethaw_image::{ImageReader, Piece};
 use rethaw_sys::proc::{self, Pid, Vma};
 use std::io;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -78,28 +78,28 @@ pub(super) fn pages_to_save(pid: Pid, stream: u32, vma: &Vma, mapping: &MappingV
 }
 
 /// Whether the image has pages of a mapping.
-pub(super) fn has_pages(mapping: &MappingV1, runs: &[PageRun]) -> bool {
-    let after = runs.partition_point(|run| run.end() <= mapping.start);
-    runs.get(after).is_some_and(|run| run.start < mapping.end)
+pub(super) fn has_pages(mapping: &MappingV1, pieces: &[Piece]) -> bool {
+    let after = pieces.partition_point(|piece| piece.end <= mapping.start);
+    pieces.get(after).is_some_and(|piece| piece.start < mapping.end)
 }
 
 /// Reads, verifies and writes the pages, on as many threads as there are processors.
 pub(super) fn fill(
     pid: Pid,
     reader: &ImageReader,
-    runs: &[PageRun],
+    pieces: &[Piece],
     mappings: &[MappingV1],
     progress: Progress<'_>,
 ) -> Result<()> {
     const MOST: usize = 4;
-    let total = runs.iter().map(PageRun::bytes).sum();
+    let total = pieces.iter().map(Piece::bytes).sum();
     let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
     let work = || -> Result<()> {
         let mut buffer = Vec::new();
-        while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            fill_run(pid, reader, run, mappings, &mut buffer)?;
+        while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+            fill_piece(pid, reader, piece, mappings, &mut buffer)?;
             progress(
-                done.fetch_add(run.bytes(), Ordering::Relaxed) + run.bytes(),
+                done.fetch_add(piece.bytes(), Ordering::Relaxed) + piece.bytes(),
                 total,
             );
         }
@@ -114,30 +114,28 @@ pub(super) fn fill(
     })
 }
 
-fn fill_run(
+fn fill_piece(
     pid: Pid,
     reader: &ImageReader,
-    run: &PageRun,
+    piece: &Piece,
     mappings: &[MappingV1],
     buffer: &mut Vec<u8>,
 ) -> Result<()> {
-    let name = || format!("cannot fill memory at {:#x}", run.start);
-    match run.kind {
-        RunKind::Data => {
-            reader.read_run(run, buffer)?;
-            rethaw_sys::memory::write(pid, run.start, buffer).context(name)
-        }
-        RunKind::Zero => fill_zero(pid, run, mappings).context(name),
+    let name = || format!("cannot fill memory at {:#x}", piece.start);
+    if piece.is_zero() {
+        return fill_zero(pid, piece, mappings).context(name);
     }
+    let bytes = reader.read_piece(piece, buffer)?;
+    rethaw_sys::memory::write(pid, piece.start, bytes).context(name)
 }
 
 /// Fresh anonymous memory is zero already; only over a file's contents zeros have to be written.
-fn fill_zero(pid: Pid, run: &PageRun, mappings: &[MappingV1]) -> io::Result<()> {
+fn fill_zero(pid: Pid, piece: &Piece, mappings: &[MappingV1]) -> io::Result<()> {
     let over_file = mappings
         .iter()
         .filter(|m| matches!(m.backing(), Backing::File | Backing::Object));
-    for mapping in over_file.filter(|m| m.start < run.end() && run.start < m.end) {
-        let (start, end) = (mapping.start.max(run.start), mapping.end.min(run.end()));
+    for mapping in over_file.filter(|m| m.start < piece.end && piece.start < m.end) {
+        let (start, end) = (mapping.start.max(piece.start), mapping.end.min(piece.end));
         let zeros = vec![0; PAGE as usize];
         for address in (start..end).step_by(PAGE as usize) {
             rethaw_sys::memory::write(pid, address, &zeros)?;

@@ -8,7 +8,7 @@ use crate::init::Init;
 use crate::resource::file::{folder, rewind};
 use crate::restart::{Passage, Plan, Stub, damaged};
 use rethaw_image::record::{Backing, DescriptionV1, ObjectFileV1, SharedObjectV1};
-use rethaw_image::{ImageReader, PageRun, RunKind};
+use rethaw_image::{ImageReader, Piece};
 use rustix::fs::{FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, StatVfsMountFlags};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -295,31 +295,26 @@ fn is_executed(object: u32, plan: &Plan) -> bool {
 }
 
 fn fill(fd: &OwnedFd, record: &SharedObjectV1, reader: &ImageReader) -> Result<()> {
-    let data = reader.runs(record.stream)?;
     let mut buffer = Vec::new();
-    for run in data.iter().filter(|run| run.kind == RunKind::Data) {
-        fill_run(fd, record, reader, run, &mut buffer)?;
-    }
-    Ok(())
+    let pieces = reader.pieces(record.stream)?;
+    pieces
+        .iter()
+        .filter(|piece| !piece.is_zero())
+        .try_for_each(|piece| fill_piece(fd, record, reader, piece, &mut buffer))
 }
 
-fn fill_run(
+fn fill_piece(
     fd: &OwnedFd,
     record: &SharedObjectV1,
     reader: &ImageReader,
-    run: &PageRun,
+    piece: &Piece,
     buffer: &mut Vec<u8>,
 ) -> Result<()> {
-    reader.read_run(run, buffer)?;
+    let bytes = reader.read_piece(piece, buffer)?;
     // The last page of a file may be longer than the file.
-    let len = buffer.len().min(
-        record
-            .size
-            .saturating_sub(run.start)
-            .try_into()
-            .unwrap_or(usize::MAX),
-    );
-    write_all_at(fd, &buffer[..len], run.start, record.huge_page)
+    let left = record.size.saturating_sub(piece.start);
+    let len = bytes.len().min(left.try_into().unwrap_or(usize::MAX));
+    write_all_at(fd, &bytes[..len], piece.start, record.huge_page)
         .context(|| format!("cannot fill {}", name_of(record)))
 }
 
@@ -351,12 +346,10 @@ pub(crate) fn put_back(record: &SharedObjectV1, plan: &Plan, reader: &ImageReade
     rustix::fs::ftruncate(&fd, record.size).context(name)?;
     let mut buffer = Vec::new();
     let mut end = 0;
-    for run in reader.runs(record.stream)? {
-        if run.kind == RunKind::Data {
-            empty(&fd, end, run.start, record.huge_page).context(name)?;
-            fill_run(&fd, record, reader, run, &mut buffer)?;
-            end = run.end();
-        }
+    for piece in reader.pieces(record.stream)?.iter().filter(|p| !p.is_zero()) {
+        empty(&fd, end, piece.start, record.huge_page).context(name)?;
+        fill_piece(&fd, record, reader, piece, &mut buffer)?;
+        end = piece.end;
     }
     empty(&fd, end, record.size, record.huge_page).context(name)?;
     if let Some(ghost) = &record.ghost {

@@ -1,0 +1,472 @@
+//! Who makes whom at a restart, and in which order: parents, sessions and process groups come out as they were.
+//! Pure: numbers in, steps out. A checkpoint makes the same plan, to refuse what no restart could build.
+//!
+//! What the kernel allows (setsid(2), setpgid(2), credentials(7)): a process is born into the session and group of
+//! its maker; it can only lead a session of its own, or enter a group of its session. So
+//! - a child in a session that its parent has left is made before the parent leaves it, or by a sibling in that session
+//!   (CLONE_PARENT in clone(2));
+//! - a session or group whose leader has ended needs a *stand-in*: a process with the leader's number, which leads it,
+//!   and ends once everybody is there;
+//! - an orphan was adopted by the nearest sub-reaper above it, or the init, when its parent ended: it is made by
+//!   somebody who ends, before any sub-reaper further down adopts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A process among the others. Numbers are the program's; 0 stands for the launcher's session or group, and for
+/// the init as a parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kin {
+    pub pid: i32,
+    pub ppid: i32,
+    pub pgid: i32,
+    pub sid: i32,
+    /// It adopts the orphans among its descendants.
+    pub subreaper: bool,
+    /// It has ended, and its parent has not collected it yet.
+    pub ended: bool,
+}
+
+/// One step of a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// `by` (0: the init) makes `pid`, as its child or (CLONE_PARENT) as its sibling.
+    Make { pid: i32, by: i32, sibling: bool },
+    /// It leads a session from now on.
+    LeadSession { pid: i32 },
+    /// It enters a group; its own number makes one.
+    EnterGroup { pid: i32, group: i32 },
+    /// It adopts orphans from now on, or no longer.
+    Adopt { pid: i32, adopts: bool },
+    /// It ends. A stand-in is collected by its parent (0: the init), others stay to be waited for.
+    End { pid: i32, collector: Option<i32> },
+}
+
+/// Why there is no such plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unbuildable {
+    /// The process.
+    pub pid: i32,
+    /// What it is in.
+    pub what: String,
+}
+
+/// Plans the making of `kin` (parents before children). `taken` are all numbers of processes and threads.
+pub(crate) fn plan(kin: &[Kin], taken: &BTreeSet<i32>) -> Result<Vec<Step>, Unbuildable> {
+    // Whose child the stand-in for a session leader should be, where there is a choice: all are tried in turn.
+    const MOST_TRIES: usize = 256;
+    let led = |session: &i32| kin.iter().any(|k| k.pid == *session);
+    let sessions: BTreeSet<i32> = kin
+        .iter()
+        .map(|k| k.sid)
+        .filter(|sid| *sid != 0 && !led(sid))
+        .collect();
+    let candidates: Vec<(i32, Vec<i32>)> = sessions
+        .into_iter()
+        .map(|session| (session, parents_of_session(kin, session)))
+        .collect();
+    let all = candidates.iter().fold(1_usize, |all, (_, parents)| {
+        all.saturating_mul(parents.len().max(1))
+    });
+    let mut refused = None;
+    for attempt in 0..all.min(MOST_TRIES) {
+        match plan_with(kin, taken, &choice(&candidates, attempt)) {
+            Err(why) => refused = refused.or(Some(why)),
+            planned => return planned,
+        }
+    }
+    Err(refused.unwrap_or_else(|| Unbuildable {
+        pid: 0,
+        what: "no family".to_owned(),
+    }))
+}
+
+/// One parent for every session: the digits of `attempt`.
+fn choice(candidates: &[(i32, Vec<i32>)], mut attempt: usize) -> Vec<(i32, i32)> {
+    let mut chosen = Vec::new();
+    for (session, parents) in candidates.iter().filter(|(_, parents)| !parents.is_empty()) {
+        chosen.push((*session, parents[attempt % parents.len()]));
+        attempt /= parents.len();
+    }
+    chosen
+}
+
+/// The different parents of a session's members that are not in it themselves.
+fn parents_of_session(kin: &[Kin], session: i32) -> Vec<i32> {
+    let of = |pid: i32| kin.iter().find(|k| k.pid == pid).map_or(0, |k| k.sid);
+    let mut parents: Vec<i32> = Vec::new();
+    for member in kin.iter().filter(|k| k.sid == session && of(k.ppid) != session) {
+        if !parents.contains(&member.ppid) {
+            parents.push(member.ppid);
+        }
+    }
+    parents
+}
+
+fn plan_with(kin: &[Kin], taken: &BTreeSet<i32>, chosen: &[(i32, i32)]) -> Result<Vec<Step>, Unbuildable> {
+    let mut family = Family::new(kin, taken);
+    family.stand_in_for_leaders(kin, chosen);
+    for member in kin {
+        family.find_maker(*member)?;
+    }
+    for stand_in in family.stand_ins() {
+        family.made_by_parent(stand_in);
+    }
+    let mut steps = family.births()?;
+    family.groups(&mut steps);
+    family.ends(kin, &mut steps);
+    match family.stray(&steps) {
+        None => Ok(steps),
+        Some(pid) => Err(Unbuildable {
+            pid,
+            what: format!(
+                "the care of process {}, which no orphan of its session would come to",
+                family.parent_of(pid)
+            ),
+        }),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Member,
+    Ended,
+    StandIn,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    ppid: i32,
+    pgid: i32,
+    sid: i32,
+    role: Role,
+}
+
+struct Family {
+    nodes: BTreeMap<i32, Node>,
+    /// Sub-reapers, parents before children.
+    subreapers: Vec<i32>,
+    taken: BTreeSet<i32>,
+    maker: BTreeMap<i32, i32>,
+    /// Those whose maker is their sibling.
+    siblings: BTreeSet<i32>,
+    /// Session in which a leader has to be born, where that matters.
+    born_in: BTreeMap<i32, i32>,
+    /// Who adopts the orphans of a process that ends.
+    adopter: BTreeMap<i32, i32>,
+    /// Stand-ins that make orphans in a living leader's session, by (leader, adopter).
+    go_betweens: BTreeMap<(i32, i32), i32>,
+}
+
+impl Family {
+    fn new(kin: &[Kin], taken: &BTreeSet<i32>) -> Family {
+        let node = |k: &Kin| Node {
+            ppid: k.ppid,
+            pgid: k.pgid,
+            sid: k.sid,
+            role: if k.ended { Role::Ended } else { Role::Member },
+        };
+        let numbers = kin.iter().flat_map(|k| [k.pid, k.pgid, k.sid]);
+        Family {
+            nodes: kin.iter().map(|k| (k.pid, node(k))).collect(),
+            subreapers: kin.iter().filter(|k| k.subreaper).map(|k| k.pid).collect(),
+            taken: numbers.chain(taken.iter().copied()).collect(),
+            maker: BTreeMap::new(),
+            siblings: BTreeSet::new(),
+            born_in: BTreeMap::new(),
+            adopter: BTreeMap::new(),
+            go_betweens: BTreeMap::new(),
+        }
+    }
+
+    fn session_of(&self, pid: i32) -> i32 {
+        self.nodes.get(&pid).map_or(0, |node| node.sid)
+    }
+
+    fn parent_of(&self, pid: i32) -> i32 {
+        self.nodes.get(&pid).map_or(0, |node| node.ppid)
+    }
+
+    fn leads_session(&self, pid: i32) -> bool {
+        pid != 0 && self.session_of(pid) == pid
+    }
+
+    fn stand_in(&mut self, pid: i32, ppid: i32, pgid: i32, sid: i32) {
+        self.nodes.entry(pid).or_insert(Node {
+            ppid,
+            pgid,
+            sid,
+            role: Role::StandIn,
+        });
+    }
+
+    fn stand_ins(&self) -> Vec<i32> {
+        let all = self.nodes.iter().filter(|(_, node)| node.role == Role::StandIn);
+        all.map(|(pid, _)| *pid).collect()
+    }
+
+    /// For leaders that have ended.
+    fn stand_in_for_leaders(&mut self, kin: &[Kin], chosen: &[(i32, i32)]) {
+        for (session, parent) in chosen {
+            self.stand_in(*session, *parent, *session, *session);
+        }
+        for member in kin {
+            if member.pgid != 0 {
+                self.stand_in(member.pgid, member.sid, member.pgid, member.sid);
+            }
+        }
+    }
+
+    fn made_by_parent(&mut self, pid: i32) {
+        if let Some(node) = self.nodes.get(&pid) {
+            self.maker.insert(pid, node.ppid);
+        }
+    }
+
+    fn find_maker(&mut self, member: Kin) -> Result<(), Unbuildable> {
+        let Kin { pid, ppid, sid, .. } = member;
+        let before_it_leads = || self.leads_session(ppid);
+        if sid == pid || sid == self.session_of(ppid) || before_it_leads() && self.can_be_born_in(ppid, sid) {
+            self.made_by_parent(pid);
+            return Ok(());
+        }
+        if sid != 0 && self.parent_of(sid) == ppid {
+            self.maker.insert(pid, sid);
+            self.siblings.insert(pid);
+            return Ok(());
+        }
+        if self.leads_session(ppid) && self.orphan_born_in(ppid, sid) {
+            self.made_by_parent(pid);
+            return Ok(());
+        }
+        let maker = self.maker_of_orphan(pid, ppid, sid).ok_or_else(|| Unbuildable {
+            pid,
+            what: format!(
+                "a session ({sid}) that neither its parent ({ppid}) nor anybody who has ended was in"
+            ),
+        })?;
+        self.maker.insert(pid, maker);
+        Ok(())
+    }
+
+    /// Whether `leader` can have been born into `session`, before it led its own. From then on it has been.
+    fn can_be_born_in(&mut self, leader: i32, session: i32) -> bool {
+        let mut chain = vec![leader];
+        while let Some(child) = chain.last().copied() {
+            if let Some(known) = self.born_in.get(&child) {
+                if *known != session {
+                    return false;
+                }
+                break;
+            }
+            let parent = self.parent_of(child);
+            if self.session_of(parent) == session {
+                break;
+            }
+            if !self.leads_session(parent) || chain.contains(&parent) {
+                return false;
+            }
+            chain.push(parent);
+        }
+        self.born_in.extend(chain.into_iter().map(|pid| (pid, session)));
+        true
+    }
+
+    /// Whether a leader that nobody above was in `session` with can have come as an orphan from there.
+    fn orphan_born_in(&mut self, leader: i32, session: i32) -> bool {
+        if self.born_in.contains_key(&leader) {
+            return false;
+        }
+        match self.maker_of_orphan(leader, self.parent_of(leader), session) {
+            Some(maker) => {
+                self.maker.insert(leader, maker);
+                self.born_in.insert(leader, session);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Somebody in its session who ends. Whoever adopted it may have been a sub-reaper only then.
+    fn maker_of_orphan(&mut self, orphan: i32, adopter: i32, session: i32) -> Option<i32> {
+        let leader = self.nodes.get(&session).filter(|_| session != orphan)?;
+        let maker = match leader.role {
+            Role::Ended | Role::StandIn => session,
+            Role::Member => self.go_between(session, adopter)?,
+        };
+        let agreed = *self.adopter.entry(maker).or_insert(adopter);
+        (agreed == adopter).then_some(maker)
+    }
+
+    fn go_between(&mut self, leader: i32, adopter: i32) -> Option<i32> {
+        if let Some(known) = self.go_betweens.get(&(leader, adopter)) {
+            return Some(*known);
+        }
+        let number = (2..i32::MAX).find(|number| !self.taken.contains(number))?;
+        self.taken.insert(number);
+        self.stand_in(number, leader, leader, leader);
+        self.go_betweens.insert((leader, adopter), number);
+        Some(number)
+    }
+
+    /// Everybody is made; who leads a session begins to, between those children that are born before and after.
+    fn births(&self) -> Result<Vec<Step>, Unbuildable> {
+        enum Task {
+            Children { of: i32, early: bool },
+            Step(Step),
+        }
+        let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+        for (pid, by) in &self.maker {
+            children.entry(*by).or_default().push(*pid);
+        }
+        let mut steps = Vec::new();
+        let mut made = 0;
+        let mut tasks = vec![Task::Children { of: 0, early: false }];
+        while let Some(task) = tasks.pop() {
+            match task {
+                Task::Step(step) => steps.push(step),
+                Task::Children { of, early } => {
+                    let all = children.get(&of).map(Vec::as_slice).unwrap_or_default();
+                    for pid in all.iter().rev().filter(|pid| self.is_early(**pid, of) == early) {
+                        made += 1;
+                        tasks.push(Task::Children {
+                            of: *pid,
+                            early: false,
+                        });
+                        if self.leads_session(*pid) {
+                            tasks.push(Task::Step(Step::LeadSession { pid: *pid }));
+                            tasks.push(Task::Children {
+                                of: *pid,
+                                early: true,
+                            });
+                        }
+                        let sibling = self.siblings.contains(pid);
+                        let (pid, by) = (*pid, of);
+                        tasks.push(Task::Step(Step::Make { pid, by, sibling }));
+                    }
+                }
+            }
+        }
+        let nobody = || Unbuildable {
+            pid: 0,
+            what: "a family in which somebody descends from himself".to_owned(),
+        };
+        if made == self.nodes.len() {
+            Ok(steps)
+        } else {
+            Err(nobody())
+        }
+    }
+
+    /// Whether a child is born before its maker leads its session.
+    fn is_early(&self, pid: i32, maker: i32) -> bool {
+        let born_in = match self.leads_session(pid) {
+            true => self.born_in.get(&pid).copied(),
+            false => Some(self.session_of(pid)),
+        };
+        self.leads_session(maker) && born_in.is_some_and(|session| session != maker)
+    }
+
+    /// Groups are made, then entered; who has left the group that has its number leaves it last.
+    fn groups(&self, steps: &mut Vec<Step>) {
+        let mut now: BTreeMap<i32, i32> = BTreeMap::new();
+        for step in steps.iter() {
+            match step {
+                Step::Make { pid, by, .. } => now.insert(*pid, now.get(by).copied().unwrap_or(0)),
+                Step::LeadSession { pid } => now.insert(*pid, *pid),
+                _ => None,
+            };
+        }
+        let groups: BTreeSet<i32> = self
+            .nodes
+            .values()
+            .map(|node| node.pgid)
+            .filter(|g| *g != 0)
+            .collect();
+        let mut enter = |pid: i32, group: i32| {
+            if group != 0 && now.insert(pid, group) != Some(group) {
+                steps.push(Step::EnterGroup { pid, group });
+            }
+        };
+        for group in &groups {
+            enter(*group, *group);
+        }
+        let (leaders, others): (Vec<_>, Vec<_>) =
+            self.nodes.iter().partition(|(pid, _)| groups.contains(pid));
+        for (pid, node) in others.into_iter().chain(leaders) {
+            enter(*pid, node.pgid);
+        }
+    }
+
+    /// Stand-ins and those that had ended end, so that each orphan finds its adopter; sub-reapers begin to adopt.
+    fn ends(&self, kin: &[Kin], steps: &mut Vec<Step>) {
+        let end = |pid: i32| {
+            let node = self.nodes.get(&pid)?;
+            let collector = (node.role == Role::StandIn).then_some(node.ppid);
+            Some(Step::End { pid, collector })
+        };
+        let without_orphans = |pid: &i32| !self.adopter.contains_key(pid);
+        steps.extend(
+            self.stand_ins()
+                .into_iter()
+                .filter(without_orphans)
+                .filter_map(end),
+        );
+        // Parents before children: a sub-reaper further down would be nearer.
+        for adopter in std::iter::once(0).chain(kin.iter().map(|k| k.pid)) {
+            let leaves: Vec<i32> = self
+                .adopter
+                .iter()
+                .filter(|(_, of)| **of == adopter)
+                .map(|(pid, _)| *pid)
+                .collect();
+            let stays = self.subreapers.contains(&adopter);
+            if adopter != 0 && (stays || !leaves.is_empty()) {
+                steps.push(Step::Adopt {
+                    pid: adopter,
+                    adopts: true,
+                });
+            }
+            steps.extend(leaves.iter().copied().filter_map(end));
+            if adopter != 0 && !stays && !leaves.is_empty() {
+                steps.push(Step::Adopt {
+                    pid: adopter,
+                    adopts: false,
+                });
+            }
+        }
+        let ended = kin.iter().filter(|k| k.ended).map(|k| k.pid);
+        steps.extend(ended.filter(without_orphans).filter_map(end));
+    }
+
+    /// Somebody who would get another parent than he had: the kernel gives an orphan to the nearest sub-reaper that
+    /// there is at that moment (PR_SET_CHILD_SUBREAPER in prctl(2)).
+    fn stray(&self, steps: &[Step]) -> Option<i32> {
+        let parent_at_birth = |(pid, maker): (&i32, &i32)| match self.siblings.contains(pid) {
+            true => (*pid, self.parent_of(*maker)),
+            false => (*pid, *maker),
+        };
+        let mut parents: BTreeMap<i32, i32> = self.maker.iter().map(parent_at_birth).collect();
+        let mut reapers = BTreeSet::from([0]);
+        for step in steps {
+            match *step {
+                Step::Adopt { pid, adopts: true } => drop(reapers.insert(pid)),
+                Step::Adopt { pid, adopts: false } => drop(reapers.remove(&pid)),
+                Step::End { pid, .. } => {
+                    let mut adopter = *parents.get(&pid)?;
+                    while !reapers.contains(&adopter) {
+                        adopter = *parents.get(&adopter)?;
+                    }
+                    let orphans = parents.values_mut().filter(|parent| **parent == pid);
+                    orphans.for_each(|parent| *parent = adopter);
+                }
+                _ => {}
+            }
+        }
+        let stays = |pid: &i32| self.nodes.get(pid).is_some_and(|node| node.role != Role::StandIn);
+        let strayed = |(pid, parent): &(i32, i32)| stays(pid) && *parent != self.parent_of(*pid);
+        parents.into_iter().find(strayed).map(|(pid, _)| pid)
+    }
+}
+
+#[cfg(test)]
+mod tests;
