@@ -57,15 +57,23 @@ programs! {
     epoll_closed_number
     eventfd
     file_appended
+    file_attributes
+    file_deleted_folder
     file_devices
+    file_executable_deleted
     file_folder
     file_locks
     file_mapping_deleted
+    file_mapping_deleted_private
     file_mapping_library
     file_mapping_private
     file_mapping_shared
+    file_of_proc
     file_offset
+    file_other_name
     file_shared_description
+    file_shared_memory
+    file_symbolic_link
     file_unlinked
     generated_code
     guard_pages
@@ -78,6 +86,7 @@ programs! {
     memory_changing
     memory_droppable
     memory_file
+    memory_file_sealed
     memory_forked
     memory_growing_down
     memory_locked
@@ -141,7 +150,6 @@ programs! {
 const REFUSED: &[(&str, &str)] = &[
     ("socket_connected", "tcp connection"),
     ("socket_rights", "scm_rights"),
-    ("file_other_name", "hard link"),
     ("process_vfork_waiting", "vfork"),
 ];
 
