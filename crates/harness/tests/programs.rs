@@ -71,6 +71,7 @@ programs! {
     file_of_proc
     file_offset
     file_other_name
+    file_scratch
     file_shared_description
     file_shared_memory
     file_symbolic_link

@@ -96,7 +96,7 @@ fn collect_named(
         FileType::RegularFile if objects.names.travels(&path, false) => {
             record.object = objects.named(&path, file, seen.info.flags).context(name)?;
         }
-        FileType::Directory if objects.names.is_volatile(&path) => {
+        FileType::Directory if objects.names.folder_travels(&path) => {
             record.folders = objects.names.folders(&path);
         }
         FileType::Symlink => record.link_target = link_target(seen)?,

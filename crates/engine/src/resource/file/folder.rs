@@ -29,7 +29,7 @@ pub(crate) fn collect_current(pid: Pid, record: &mut ProcessV1, objects: &mut Ob
     let fd = rustix::fs::open(format!("/proc/{pid}/cwd"), flags, Mode::empty()).context(name)?;
     let stat = rustix::fs::fstat(&fd).context(name)?;
     match objects.names.find(&shown, &stat) {
-        Standing::Named(path) if objects.names.is_volatile(&path) => {
+        Standing::Named(path) if objects.names.folder_travels(&path) => {
             record.volatile_folders = objects.names.folders(&path);
         }
         Standing::Named(_) => {}

@@ -128,6 +128,11 @@ impl Names {
         self.is_volatile(path) || self.save_all && (!private || ours())
     }
 
+    /// Whether a folder with this name is made again when it is gone.
+    pub fn folder_travels(&self, path: &Path) -> bool {
+        self.save_all || self.is_volatile(path)
+    }
+
     /// Whether the file may be gone when the machine, the batch job or the boot is another one.
     pub fn is_volatile(&self, path: &Path) -> bool {
         /// Documentation/filesystems/{tmpfs,ramfs-rootfs-initramfs}.rst; statfs(2).
@@ -136,12 +141,9 @@ impl Names {
             || statfs(path).is_ok_and(|fs| IN_MEMORY.contains(&fs.f_type))
     }
 
-    /// The folders of a volatile place down to `folder`, as they are to be made again: from the top, without those
-    /// that every machine has.
+    /// The folders down to `folder`, as they are to be made again where they are gone: from the top, without those that
+    /// every machine has.
     pub fn folders(&self, folder: &Path) -> Vec<FolderV1> {
-        if !self.is_volatile(folder) {
-            return Vec::new();
-        }
         let mut folders: Vec<FolderV1> = folder
             .ancestors()
             .take_while(|path| path.parent().is_some() && !self.volatile.iter().any(|place| path == place))
