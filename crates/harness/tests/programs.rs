@@ -94,6 +94,7 @@ programs! {
     memory_locked_future
     memory_many_mappings
     memory_protection_keys
+    memory_shared_sparse
     memory_sparse
     memory_vdso_moved
     pipe_in_flight

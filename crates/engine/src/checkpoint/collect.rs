@@ -123,15 +123,21 @@ fn collect_process(
             .pending(true)
             .context(|| format!("cannot read signals of process {pid}"))?;
     }
-    let collected = collect_threads(
-        frozen,
-        &going_on,
-        &foothold,
-        record,
-        ended,
-        &mut address_space,
-        copy,
-    );
+    let holes = match frozen.threads.first_mut() {
+        Some(leader) => objects.leave_out_holes(pid, &mut leader.stopped, &foothold),
+        None => Ok(()),
+    };
+    let collected = holes.and_then(|()| {
+        collect_threads(
+            frozen,
+            &going_on,
+            &foothold,
+            record,
+            ended,
+            &mut address_space,
+            copy,
+        )
+    });
     // Whatever came of it: the program gets back what was borrowed.
     let back = foothold
         .give_back()

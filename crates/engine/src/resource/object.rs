@@ -1,6 +1,7 @@
 //! Objects whose contents travel in the image: shared anonymous memory, memfds, deleted files, and files with names
 //! in places where they may be gone at the restart. Also deleted folders, which have no contents.
 
+mod hole;
 mod home;
 mod rebuild;
 
