@@ -8,9 +8,9 @@ awk 'BEGIN {
             printf "%d %x\n", line, x > ("tree/" file)
         }
 }'
-: >"$log"
+exec 3>"$log"
 for level in 1 3 5; do
-    tar -c --sort=name --mtime=@0 --owner=0 --group=0 tree | xz -T4 --block-size=100000 -$level | tee packed |
-        xz -d -T2 | tar -x -O | awk '{ sum = (sum * 31 + length($0) + $1) % 1000003 } END { print NR, sum }' >>"$log"
-    cksum <packed >>"$log"
+    tar -c --sort=name --mtime=@0 --owner=0 --group=0 tree | xz -T4 --block-size=100000 -$level | tee packed$level |
+        xz -d -T2 | tar -x -O | awk '{ sum = (sum * 31 + length($0) + $1) % 1000003 } END { print NR, sum }' >&3
+    cksum <packed$level >&3
 done

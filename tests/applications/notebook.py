@@ -18,15 +18,16 @@ def main():
     log = open(sys.argv[1], "w")
     manager, client = start_new_kernel(kernel_name="python3")
 
-    def hook(message):
-        content = message["content"]
-        text = content.get("text") or content.get("data", {}).get("text/plain")
-        if text:
-            print(message["msg_type"], text.strip(), file=log, flush=True)
-
     def run(code):
-        reply = client.execute_interactive(code, timeout=120, output_hook=hook)
-        print(reply["content"]["status"], reply["content"]["execution_count"], file=log, flush=True)
+        # What is printed may come in several messages.
+        texts = []
+
+        def hook(message):
+            content = message["content"]
+            texts.append(content.get("text") or content.get("data", {}).get("text/plain") or "")
+
+        reply = client.execute_interactive(code, timeout=120, output_hook=hook)["content"]
+        print(reply["status"], reply["execution_count"], "".join(texts).split(), file=log, flush=True)
 
     run("total = 0; values = []; state = (n * n for n in range(1000))")
     for step in range(40):

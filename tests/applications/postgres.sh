@@ -1,20 +1,24 @@
-# postgres.sh LOG: a PostgreSQL server, clients that write at the same time, and what its files hold in the end.
+# postgres.sh prepare: makes a PostgreSQL database.
+# postgres.sh LOG: a server, clients that write at the same time, and what its files hold in the end.
 set -e
-log=$1
 PATH=$PATH:$(ls -d /usr/lib/postgresql/*/bin | tail -n 1)
-rm -rf data
-initdb -D data -A trust --no-sync >initdb.out
-mkdir data/socket
-cat >>data/postgresql.conf <<C
+if [ "$1" = prepare ]; then
+    initdb -D data -A trust --no-sync
+    mkdir data/socket
+    cat >>data/postgresql.conf <<C
 listen_addresses = ''
 unix_socket_directories = 'socket'
 fsync = off
 max_connections = 10
 C
+    exit
+fi
+exec 3>"$1"
 sql() { psql -X -q -t -A -h "$PWD/data/socket" -d postgres -v ON_ERROR_STOP=1 "$@"; }
-start() { pg_ctl -D data -w -l server.log start >>ctl.out; }
+start() { pg_ctl -D data -w -l server.log start >/dev/null; }
 start
 sql <<S
+DROP TABLE IF EXISTS numbers, totals;
 CREATE TABLE numbers (client int, step int, value bigint, PRIMARY KEY (client, step));
 CREATE TABLE totals (client int PRIMARY KEY, value bigint);
 INSERT INTO totals SELECT n, 0 FROM generate_series(1, 3) n;
@@ -31,10 +35,10 @@ client() {
 }
 for number in 1 2 3; do client $number & done
 wait
-cat client1 client2 client3 >"$log"
-pg_ctl -D data -m immediate -w stop >>ctl.out
+cat client1 client2 client3 >&3
+pg_ctl -D data -m immediate -w stop >/dev/null
 start
-sql -c "SELECT client, count(*), sum(value), max(step) FROM numbers GROUP BY client ORDER BY client" >>"$log"
-sql -c "SELECT * FROM totals ORDER BY client" >>"$log"
-pg_ctl -D data -m fast -w stop >>ctl.out
-echo "stopped $?" >>"$log"
+sql -c "SELECT client, count(*), sum(value), max(step) FROM numbers GROUP BY client ORDER BY client" >&3
+sql -c "SELECT * FROM totals ORDER BY client" >&3
+pg_ctl -D data -m fast -w stop >/dev/null
+echo "stopped $?" >&3

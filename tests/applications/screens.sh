@@ -12,9 +12,9 @@ show() {
     for window in shell vim less; do
         echo "== $window"
         mux capture-pane -p -t $window
-    done >>"$log"
+    done >&3
 }
-: >"$log"
+exec 3>"$log"
 mux new-session -d -x 60 -y 12 -n shell sh
 mux set-option -g status off
 mux new-window -d -n vim 'vim -u NONE -N -n letter'
@@ -35,7 +35,7 @@ while [ $round -lt 12 ]; do
 done
 mux send-keys -t vim ":w" Enter
 expect vim 'written'
-cat letter >>"$log"
+cat letter >&3
 mux kill-server
 wait
-echo "the end" >>"$log"
+echo "the end" >&3

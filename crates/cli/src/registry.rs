@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A computation as the registry knows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -160,11 +160,7 @@ pub fn find(wanted: Option<&OsStr>) -> Result<Found> {
             "several computations run; name one",
         );
     };
-    let path = std::fs::canonicalize(wanted).ok();
-    let matching = all
-        .into_iter()
-        .filter(|one| matches(&one.entry, wanted, path.as_deref()))
-        .collect();
+    let matching = matching(all, wanted);
     let wanted = wanted.display();
     let none = format!("no running computation is called {wanted} (see `rethaw status`)");
     only(
@@ -172,6 +168,21 @@ pub fn find(wanted: Option<&OsStr>) -> Result<Found> {
         &none,
         &format!("several running computations match {wanted}"),
     )
+}
+
+/// Those with this name. One that was started a moment ago may not have told its name yet.
+fn matching(mut all: Vec<Found>, wanted: &OsStr) -> Vec<Found> {
+    const A_MOMENT: Duration = Duration::from_millis(500);
+    let end = Instant::now() + A_MOMENT;
+    loop {
+        let path = std::fs::canonicalize(wanted).ok();
+        all.retain(|one| matches(&one.entry, wanted, path.as_deref()));
+        if !all.is_empty() || Instant::now() > end {
+            return all;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        all = self::all();
+    }
 }
 
 fn matches(entry: &Entry, wanted: &OsStr, path: Option<&Path>) -> bool {

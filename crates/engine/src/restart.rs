@@ -89,6 +89,7 @@ pub fn prepare(image: &Path, options: &Options, progress: Progress<'_>) -> Resul
     let rewinds = check::files(&plan, options, &mut warnings)?;
     let init = Init::start(Request {
         foothold: plan.foothold,
+        keeper: plan.computation.parent_pid,
         clocks: Some(plan.clocks()),
     })?;
     warnings.extend(init.warnings.iter().cloned());
@@ -121,7 +122,7 @@ impl Prepared {
             self.init,
             self.rebuilt.asleep.clone(),
         )?;
-        self.rebuilt.resume(&self.plan)?;
+        self.rebuilt.resume()?;
         warnings.sort();
         warnings.dedup();
         Ok((tree, Report { warnings }))

@@ -29,6 +29,8 @@ pub struct Application {
     pub environment: Vec<(&'static str, String)>,
     /// How it is interrupted.
     pub interruption: Interruption,
+    /// A command that is run before, without rethaw.
+    pub prepare: Vec<OsString>,
     /// What else is to be said in the page.
     pub note: &'static str,
 }
@@ -57,6 +59,7 @@ impl Application {
             options: vec![],
             environment: vec![],
             interruption: Interruption::Kill,
+            prepare: vec![],
             note: "",
         }
     }
@@ -76,6 +79,12 @@ impl Application {
     /// With options of `rethaw run`.
     pub fn options(mut self, options: &[&'static str]) -> Application {
         self.options = options.to_vec();
+        self
+    }
+
+    /// Prepared by the same words with another one in the place of the log.
+    pub fn prepare(mut self, word: &str) -> Application {
+        self.prepare = [self.before.clone(), vec![word.into()]].concat();
         self
     }
 
@@ -134,6 +143,7 @@ impl Application {
             environment: self.environment.clone(),
             options: self.options.clone(),
             interruption: self.interruption,
+            prepare: self.prepare.clone(),
         };
         let outcome = subject.survives(kills);
         let result = match &outcome {

@@ -22,6 +22,8 @@ pub struct Subject {
     pub options: Vec<&'static str>,
     /// How it is interrupted.
     pub interruption: Interruption,
+    /// A command that is run before, in the same folder, without rethaw; may be empty.
+    pub prepare: Vec<OsString>,
 }
 
 /// How a computation is interrupted, at a random moment.
@@ -66,11 +68,23 @@ impl Subject {
         }
     }
 
+    /// Makes a folder to run in.
+    fn new_folder(&self, case: &Case, folder: &Path) -> Result<()> {
+        fs::create_dir(folder)?;
+        if let Some((program, arguments)) = self.prepare.split_first() {
+            let mut command = case.command(program);
+            self.environment(&mut command);
+            command.args(arguments).current_dir(folder);
+            case.run("prepare", command)?.success()?;
+        }
+        Ok(())
+    }
+
     /// Log and time of an uninterrupted run.
     fn reference(&self, case: &Case) -> Result<(String, Duration)> {
         let words = self.words("log");
         let folder = case.path("reference-folder");
-        fs::create_dir(&folder)?;
+        self.new_folder(case, &folder)?;
         let mut command = case.command(&words[0]);
         self.environment(&mut command);
         command.args(&words[1..]).current_dir(&folder);
@@ -103,7 +117,7 @@ impl Subject {
             // A computation may end before it was killed often enough: then another one begins.
             for round in 0.. {
                 let folder = case.path(format!("round{round}"));
-                fs::create_dir(&folder)?;
+                self.new_folder(case, &folder)?;
                 self.round(case, &folder, &reference, (&mut random, &mut done, kills), limit)?;
                 let log = fs::read_to_string(folder.join("log"))?;
                 ensure!(

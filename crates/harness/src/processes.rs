@@ -16,6 +16,8 @@ pub struct Process {
     pub parent: i32,
     /// State letter: `R`, `S`, `Z` …
     pub state: char,
+    /// Something of it runs, if only threads that are not its first.
+    pub lives: bool,
     /// Its name (comm).
     pub name: String,
 }
@@ -28,10 +30,12 @@ pub fn read(pid: i32) -> Option<Process> {
     let mut fields = tail.split_whitespace();
     let state = fields.next()?.chars().next()?;
     let parent = fields.next()?.parse().ok()?;
+    let threads: u32 = fields.nth(15)?.parse().ok()?;
     let name = head.split_once('(')?.1.to_string();
     Some(Process {
         pid,
         parent,
+        lives: state != 'Z' || threads > 1,
         state,
         name,
     })
@@ -76,7 +80,7 @@ pub fn tagged(tag: &str) -> Vec<Process> {
         }
     }
     all.into_iter()
-        .filter(|p| p.state != 'Z' && found.contains(&p.pid))
+        .filter(|p| p.lives && found.contains(&p.pid))
         .collect()
 }
 
@@ -93,7 +97,7 @@ pub fn kill_tagged(tag: &str) -> bool {
     let mut struck: HashSet<i32> = HashSet::new();
     for _ in 0..2000 {
         let left = tagged(tag);
-        struck.retain(|pid| read(*pid).is_some_and(|process| process.state != 'Z'));
+        struck.retain(|pid| read(*pid).is_some_and(|process| process.lives));
         if left.is_empty() && struck.is_empty() {
             return true;
         }

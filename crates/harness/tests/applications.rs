@@ -62,6 +62,7 @@ applications! {
         .version(&[PYTHON, "-c", "import sqlite3; print(sqlite3.sqlite_version)"]);
     redis: python("redis", "Redis: append-only file, clients inside", "redis.py").version(&["redis-server", "--version"]);
     postgres: script("postgres", "PostgreSQL: clients inside", &["sh", "postgres.sh"])
+        .prepare("prepare")
         .version(&["sh", "-c", "PATH=$PATH:$(ls -d /usr/lib/postgresql/*/bin | tail -n 1); initdb --version"]);
     nginx: python("nginx", "nginx: two workers, proxy, clients inside", "webserver.py").version(&["/usr/sbin/nginx", "-v"]);
     java_serial: java("java-serial", "Java: serial collector", &["-XX:+UseSerialGC"]);

@@ -18,6 +18,7 @@ fn with_options(case: &str, name: &str, iterations: u32, work: u32, options: Vec
         environment: vec![("OMP_NUM_THREADS", "4".to_string())],
         options,
         interruption: Interruption::Kill,
+        prepare: vec![],
     };
     subject.survives(kills())
 }
@@ -91,6 +92,7 @@ fn numpy(python: &Path, which: &str, threads: u32) -> Outcome {
         ],
         options: vec![],
         interruption: Interruption::Kill,
+        prepare: vec![],
     };
     // 8 thread counts and two libraries share the kills; all together are more than wanted.
     subject.survives(kills().div_ceil(4))

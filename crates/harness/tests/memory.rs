@@ -32,3 +32,13 @@ fn forked_memory_is_saved_once() -> Outcome {
         Ok(())
     })
 }
+
+#[test]
+fn reserved_memory_costs_nothing() -> Outcome {
+    case("reserved-memory", |case| {
+        // 25 TiB, of which 600 KiB are in use.
+        let bytes = image_bytes(case, "memory_reserved")?;
+        ensure!(bytes < 2 << 20, "the image has {bytes} bytes");
+        Ok(())
+    })
+}

@@ -56,8 +56,14 @@ programs! {
     epoll
     epoll_closed_number
     eventfd
+    family_chain
+    family_ended
+    family_orphans
+    family_sessions
+    family_stopped
     file_appended
     file_attributes
+    file_closed_is_free
     file_deleted_folder
     file_devices
     file_executable_deleted
@@ -94,6 +100,7 @@ programs! {
     memory_locked_future
     memory_many_mappings
     memory_protection_keys
+    memory_reserved
     memory_shared_sparse
     memory_sparse
     memory_vdso_moved
@@ -131,6 +138,7 @@ programs! {
     stack_growing
     stdio
     thread_join
+    thread_leader_ended
     thread_local_storage
     thread_robust_mutex
     thread_rseq

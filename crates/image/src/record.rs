@@ -8,10 +8,12 @@ mod computation;
 mod file;
 mod manifest;
 mod memory;
+mod network;
 mod process;
 
 pub use computation::*;
 pub use file::*;
 pub use manifest::*;
 pub use memory::*;
+pub use network::*;
 pub use process::*;

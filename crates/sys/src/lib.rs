@@ -2,6 +2,8 @@
 
 pub mod arch;
 pub mod descriptor;
+pub mod inet;
+pub mod inet_diag;
 pub mod memory;
 pub mod namespace;
 pub mod probe;

@@ -106,15 +106,15 @@ fn request(ino: u32) -> Vec<u8> {
     bytes
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
 }
 
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn half(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
 }
 
-fn too_short() -> io::Error {
+pub(crate) fn too_short() -> io::Error {
     io::Error::other("the kernel's answer is too short")
 }
 

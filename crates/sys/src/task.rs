@@ -18,6 +18,16 @@ pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
     unsafe { check(libc::syscall(libc::SYS_pidfd_open, pid.0, 0)).map(|fd| OwnedFd::from_raw_fd(fd as i32)) }
 }
 
+/// As [`pidfd_open`], also for a thread that is not a leader (PIDFD_THREAD, Linux 6.9).
+pub fn pidfd_open_thread(tid: Tid) -> io::Result<OwnedFd> {
+    const PIDFD_THREAD: libc::c_int = libc::O_EXCL;
+    // SAFETY: integers only; the kernel gives a new descriptor that nobody else owns.
+    unsafe {
+        check(libc::syscall(libc::SYS_pidfd_open, tid.0, PIDFD_THREAD))
+            .map(|fd| OwnedFd::from_raw_fd(fd as i32))
+    }
+}
+
 /// A duplicate of a descriptor of another process (pidfd_getfd(2), Linux 5.6).
 pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, fd: i32) -> io::Result<OwnedFd> {
     // SAFETY: as above.

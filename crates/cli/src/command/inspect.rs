@@ -231,6 +231,7 @@ fn look_at_description(description: &DescriptionV1, processes: &[ProcessV1]) -> 
         Some(DescriptionKind::Terminal(path)) => ("terminal", lossy(path)),
         Some(DescriptionKind::SocketPair(pair)) => ("socket pair", format!("peer {}", pair.peer)),
         Some(DescriptionKind::Socket(socket)) => ("socket", socket_name(socket)),
+        Some(DescriptionKind::TcpConnection(connection)) => ("TCP connection", connection_name(connection)),
         Some(DescriptionKind::PidFd(pid)) => ("pidfd", format!("process {pid}")),
         #[allow(unreachable_patterns)]
         Some(_) => ("other", String::new()),
@@ -250,6 +251,15 @@ fn socket_name(socket: &rethaw_image::record::SocketV1) -> String {
         true => format!("listens at {name}"),
         false if name.is_empty() => "not bound".to_string(),
         false => format!("bound to {name}"),
+    }
+}
+
+fn connection_name(connection: &rethaw_image::record::TcpConnectionV1) -> String {
+    let socket = connection.socket.clone().unwrap_or_default();
+    let ends = format!("{} to {}", socket.address, socket.peer_address);
+    match connection.queue.len() {
+        0 => ends,
+        bytes => format!("{ends}, {bytes} bytes wait"),
     }
 }
 

@@ -10,11 +10,11 @@ use crate::resource::file::{Names, folder};
 use crate::resource::memory::PageRange;
 use crate::resource::object::{Object, Objects};
 use crate::resource::thread::{ContextProc, GoingOn};
-use crate::resource::{memory, process, sharing, thread};
+use crate::resource::{file, memory, process, sharing, thread};
 use crate::tree::{Ended, Tree};
 use crate::{Result, foothold};
 use rethaw_image::record::{
-    ClocksV1, ComputationV1, DescriptionKind, DescriptionV1, MemoryV1, PipeV1, ProcessV1, TakenV1,
+    ClocksV1, ComputationV1, DescriptionKind, DescriptionV1, PipeV1, ProcessV1, TakenV1,
 };
 use rethaw_sys::namespace;
 use rethaw_sys::proc::{self, Maps, Pid};
@@ -51,8 +51,8 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     let mut pages = Vec::new();
     let mut copies = BTreeMap::new();
     for frozen in &frozen.processes {
-        let mut record = process::collect_outside(frozen.pid)?;
-        record.descriptors = descriptions.add_process(frozen.pid)?;
+        let mut record = process::collect_outside(frozen.pid, frozen.speaker())?;
+        record.descriptors = descriptions.add_process(frozen.speaker())?;
         record.stopped_by = frozen.stopped_by;
         folder::collect_current(frozen.pid, &mut record, &mut objects)?;
         processes.push(record);
@@ -62,7 +62,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     let members: Vec<_> = frozen
         .processes
         .iter()
-        .map(|process| (process.pid, threads(process)))
+        .map(|process| (process.speaker(), threads(process)))
         .collect();
     sharing::refuse_unusual(&members)?;
     descriptions
@@ -76,8 +76,8 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     for (stream, (frozen, record)) in (0..).zip(frozen.processes.iter_mut().zip(&mut processes)) {
         let (ranges, made) =
             collect_process(frozen, stream, record, &mut ended, &mut objects, copy && !adopts)?;
-        copies.extend(made.map(|made| (frozen.pid, made)));
-        pages.push((frozen.pid, ranges));
+        copies.extend(made.map(|made| (frozen.speaker(), made)));
+        pages.push((frozen.speaker(), ranges));
         adopts |= record.child_subreaper;
     }
     kinship::refuse_unbuildable(processes.iter().chain(&ended))?;
@@ -88,7 +88,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         computation: computation(tree, options, &processes)?,
         processes,
         ended,
-        written_files: descriptions.written_files(&records),
+        written_files: descriptions.written_files(&records)?,
         descriptions: records,
         pipes,
         objects: objects.into_vec(),
@@ -106,7 +106,7 @@ fn collect_process(
     objects: &mut Objects,
     copy: bool,
 ) -> Result<(Vec<PageRange>, Option<Copy>)> {
-    let pid = frozen.pid;
+    let pid = frozen.speaker();
     refuse_what_cannot_be_asked(pid)?;
     let maps = Maps::read(pid).context_proc()?;
     let going_on = frozen
@@ -123,54 +123,48 @@ fn collect_process(
             .pending(true)
             .context(|| format!("cannot read signals of process {pid}"))?;
     }
-    let holes = match frozen.threads.first_mut() {
-        Some(leader) => objects.leave_out_holes(pid, &mut leader.stopped, &foothold),
-        None => Ok(()),
+    let ask = |record: &mut ProcessV1, remote: &mut Remote<'_>| {
+        process::collect_inside(pid, record, remote)?;
+        kinship::ask_how_ended(remote, record.pid, ended)
+            .context(|| format!("cannot ask for the ended children of process {pid}"))?;
+        memory::collect_inside(pid, &mut address_space, remote)?;
+        objects.find_present(pid, remote)?;
+        let wanted = copy && !record.child_subreaper;
+        wanted
+            .then(|| snapshot::copy_process(pid, remote, &foothold))
+            .transpose()
     };
-    let collected = holes.and_then(|()| {
-        collect_threads(
-            frozen,
-            &going_on,
-            &foothold,
-            record,
-            ended,
-            &mut address_space,
-            copy,
-        )
-    });
+    let collected = collect_threads(frozen, &going_on, &foothold, record, ask);
     // Whatever came of it: the program gets back what was borrowed.
     let back = foothold
         .give_back()
         .context(|| format!("cannot put back what was borrowed from process {pid}"));
     let made = collected?;
     back?;
+    if pid != frozen.pid {
+        let leader =
+            thread::ended_leader(record, &address_space).ok_or_else(|| main_thread_ended(frozen.pid))?;
+        record.threads.insert(0, leader);
+    }
     record.memory = Some(address_space);
     Ok((ranges, made))
 }
 
-/// All threads, and in the leader what only the process itself is told.
+/// All threads; in the leader, `ask` asks for what only the process itself is told, and makes the copy.
 fn collect_threads(
     frozen: &mut FrozenProcess,
     going_on: &[GoingOn],
     foothold: &Foothold,
     record: &mut ProcessV1,
-    ended: &mut [ProcessV1],
-    address_space: &mut MemoryV1,
-    copy: bool,
+    ask: impl FnOnce(&mut ProcessV1, &mut Remote<'_>) -> Result<Option<Copy>>,
 ) -> Result<Option<Copy>> {
-    let pid = frozen.pid;
+    let pid = frozen.speaker();
+    let mut ask = Some(ask);
     let mut made = None;
-    for (index, (thread, going_on)) in frozen.threads.iter_mut().zip(going_on).enumerate() {
+    for (thread, going_on) in frozen.threads.iter_mut().zip(going_on) {
         let collected = thread::collect(pid, thread, going_on, foothold, |remote| {
-            if index == 0 {
-                process::collect_inside(pid, record, remote)?;
-                kinship::ask_how_ended(remote, record.pid, ended)
-                    .context(|| format!("cannot ask for the ended children of process {pid}"))?;
-                ask_break(address_space, remote)?;
-                memory::lock::collect(pid, address_space, remote)?;
-                if copy && !record.child_subreaper {
-                    made = Some(snapshot::copy_process(pid, remote, foothold)?);
-                }
+            if let Some(ask) = ask.take() {
+                made = ask(record, remote)?;
             }
             Ok(())
         })?;
@@ -179,15 +173,14 @@ fn collect_threads(
     Ok(made)
 }
 
-/// The program break.
-fn ask_break(record: &mut MemoryV1, remote: &mut Remote<'_>) -> Result<()> {
-    let now = remote
-        .must(libc::SYS_brk, [0; 6])
-        .context(|| "cannot ask for the program break".to_owned())?;
-    if let Some(layout) = &mut record.layout {
-        layout.brk = now;
+fn main_thread_ended(pid: Pid) -> Error {
+    Error::Refused {
+        what: "a process whose main thread has ended while others run, and that has unmapped its vdso"
+            .to_owned(),
+        pid: pid.0,
+        place: "main thread".to_owned(),
+        remedy: "let the main thread wait for the others instead".to_owned(),
     }
-    Ok(())
 }
 
 fn refuse_what_cannot_be_asked(pid: Pid) -> Result<()> {
@@ -227,6 +220,7 @@ fn computation(tree: &Tree, options: &Options, processes: &[ProcessV1]) -> Resul
         command: options.command.clone(),
         start_folder: options.start_folder.clone(),
         main_pid: tree.main_inside(),
+        parent_pid: tree.parent_number(),
         main_status: tree.ended().map(Ended::status),
         taken: Some(TakenV1 {
             host: proc::hostname().context_proc()?,
@@ -260,14 +254,19 @@ fn clocks(main: Pid) -> ClocksV1 {
 }
 
 impl Descriptions {
-    /// Our duplicates of regular files that the program can write to.
-    fn written_files(&self, records: &[DescriptionV1]) -> Vec<File> {
-        let written = self.iter().zip(records).filter(|(_, record)| {
-            matches!(record.kind, Some(DescriptionKind::Regular(_)))
-                && record.flags & libc::O_ACCMODE as u32 != libc::O_RDONLY as u32
-        });
-        written
-            .filter_map(|(seen, _)| Some(File::from(seen.duplicate.try_clone().ok()?)))
-            .collect()
+    /// Regular files that the program can write to, to be made durable with the image.
+    fn written_files(&self, records: &[DescriptionV1]) -> Result<Vec<File>> {
+        let mut files = Vec::new();
+        for (seen, record) in self.iter().zip(records) {
+            let regular = matches!(record.kind, Some(DescriptionKind::Regular(_)));
+            if !regular || record.flags & libc::O_ACCMODE as u32 == libc::O_RDONLY as u32 {
+                continue;
+            }
+            match file::opened_for_sync(seen, record) {
+                Some(file) => files.push(file),
+                None => file::sync(&seen.duplicate)?,
+            }
+        }
+        Ok(files)
     }
 }

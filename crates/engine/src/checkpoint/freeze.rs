@@ -32,6 +32,17 @@ pub struct FrozenProcess {
     pub stopped_by: i32,
 }
 
+impl FrozenProcess {
+    /// Through which the process can be looked at: the leader, or, if that has ended before others, another thread. /proc
+    /// and the calls that read memory take any thread's number for its process's (proc_pid_lookup in fs/proc/base.c),
+    /// but show nothing of a leader that has ended.
+    pub fn speaker(&self) -> Pid {
+        self.threads
+            .first()
+            .map_or(self.pid, |thread| Pid(thread.stopped.tid().0))
+    }
+}
+
 /// One thread, standing still.
 #[derive(Debug)]
 pub struct FrozenThread {
@@ -72,7 +83,6 @@ impl Frozen {
         loop {
             let mut found_new = false;
             for pid in tree.members()? {
-                refuse_without_main_thread(pid)?;
                 found_new |= self.seize_new_threads(pid)?;
                 self.wait_stops(tree, deadline)?;
             }
@@ -82,7 +92,7 @@ impl Frozen {
                 break;
             }
         }
-        self.forget_ended(tree)?;
+        self.forget_ended(tree);
         if self.processes.is_empty() {
             return Err(Error::Ended);
         }
@@ -245,24 +255,14 @@ impl Frozen {
         }
     }
 
-    /// Lets go of processes that ended between two sweeps. A process whose main thread has ended cannot be
-    /// looked at through it.
-    fn forget_ended(&mut self, tree: &mut Tree) -> Result<()> {
-        let mut living = Vec::new();
+    /// Lets go of processes that ended between two sweeps.
+    fn forget_ended(&mut self, tree: &mut Tree) {
         for process in std::mem::take(&mut self.processes) {
             match proc::Stat::read(process.pid) {
-                Ok(stat) if !stat.is_zombie() => living.push(process),
-                Ok(stat) if stat.num_threads > 1 => {
-                    let pid = process.pid;
-                    self.processes.push(process);
-                    self.processes.append(&mut living);
-                    return Err(main_thread_ended(pid));
-                }
+                Ok(stat) if !stat.is_zombie() || stat.num_threads > 1 => self.processes.push(process),
                 _ => release_process(process, &mut |pid, status| tree.note_end(pid, status)),
             }
         }
-        self.processes = living;
-        Ok(())
     }
 
     /// Lets every thread run again.
@@ -379,24 +379,6 @@ fn tasks_of(pid: Pid) -> Result<Vec<Tid>> {
     }
 }
 
-fn refuse_without_main_thread(pid: Pid) -> Result<()> {
-    let ended = proc::Stat::read(pid).is_ok_and(|stat| stat.is_zombie() && stat.num_threads > 1);
-    if ended {
-        Err(main_thread_ended(pid))
-    } else {
-        Ok(())
-    }
-}
-
-fn main_thread_ended(pid: Pid) -> Error {
-    Error::Refused {
-        what: "a process whose main thread has ended while others run".to_owned(),
-        pid: pid.0,
-        place: "main thread".to_owned(),
-        remedy: "let the main thread wait for the others instead".to_owned(),
-    }
-}
-
 /// Collects a thread that we have killed.
 fn collect_killed(tid: Tid) -> Option<i32> {
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -411,7 +393,7 @@ fn collect_killed(tid: Tid) -> Option<i32> {
 
 /// Collects a thread that could not be detached because it is dying, and gives its wait status. After an execve(2) in
 /// a thread that was let go before, the main thread is another one by now, and none of ours.
-fn collect_end(pid: Pid, tid: Tid) -> Option<i32> {
+pub(crate) fn collect_end(pid: Pid, tid: Tid) -> Option<i32> {
     let deadline = Instant::now() + Duration::from_secs(10);
     let is_ours = || proc::Status::read((pid, tid)).is_ok_and(|status| status.tracer != 0);
     loop {

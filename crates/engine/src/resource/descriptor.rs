@@ -42,7 +42,9 @@ impl Descriptions {
     /// Collects the descriptor table of a frozen process.
     pub fn add_process(&mut self, pid: Pid) -> Result<Vec<DescriptorV1>> {
         self.members.push(pid);
-        let pidfd = task::pidfd_open(pid).context(|| format!("cannot open process {pid}"))?;
+        let pidfd = task::pidfd_open(pid)
+            .or_else(|_| task::pidfd_open_thread(pid.leader()))
+            .context(|| format!("cannot open process {pid}"))?;
         let mut table = Vec::new();
         for fd in proc::fds(pid).context_proc()? {
             let info = FdInfo::read(pid, fd.number).context_proc()?;
@@ -96,10 +98,11 @@ impl Descriptions {
     ) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
         let mut pipes = pipe::Pipes::default();
         let mut records = Vec::new();
+        let around = socket::Around::look(&self.seen, external)?;
         for (id, seen) in (1..).zip(&self.seen) {
             let kind = match launcher::slot((seen.pid, seen.fd), &seen.duplicate, seen.info.flags, known) {
                 Some(slot) => DescriptionKind::Launcher(slot),
-                None => self.kind(seen, objects, &mut pipes, external)?,
+                None => self.kind(seen, objects, &mut pipes, &around)?,
             };
             records.push(DescriptionV1 {
                 id,
@@ -117,7 +120,7 @@ impl Descriptions {
         seen: &Seen,
         objects: &mut Objects,
         pipes: &mut pipe::Pipes,
-        external: External,
+        around: &socket::Around<'_>,
     ) -> Result<DescriptionKind> {
         if file::procfs::is_of(seen) {
             return file::procfs::collect(seen, &self.members);
@@ -147,7 +150,7 @@ impl Descriptions {
             FileType::RegularFile if target.starts_with(b"/memfd:") => file::collect_object(seen, objects),
             FileType::RegularFile | FileType::Directory => file::collect(seen, objects),
             FileType::CharacterDevice => file::collect_device(seen),
-            FileType::Socket => socket::collect(seen, &self.seen, external),
+            FileType::Socket => socket::collect(seen, around),
             FileType::BlockDevice => Err(seen.refused("a block device")),
             _ => Err(seen.refused("a file of unknown type")),
         }
@@ -160,6 +163,11 @@ pub(crate) fn reads(flags: u32) -> bool {
 }
 
 impl Seen {
+    /// Whether it is a socket.
+    pub fn is_socket(&self) -> bool {
+        self.target.as_os_str().as_bytes().starts_with(b"socket:")
+    }
+
     /// For messages.
     pub fn name(&self) -> String {
         format!(

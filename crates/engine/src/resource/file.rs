@@ -9,7 +9,7 @@ pub(crate) use name::{Names, Standing, is_deleted, path_of, undeleted};
 
 use super::descriptor::Seen;
 use super::object::{Objects, RebuiltObjects};
-use crate::error::Context;
+use crate::error::{Context, Error};
 use crate::restart::{Plan, Stub};
 use crate::{Result, fill_identity};
 use rethaw_image::record::{DescriptionKind, DescriptionV1, FileIdentityV1, LockV1, ObjectFileV1, RegularV1};
@@ -19,7 +19,7 @@ use rustix::fs::{FileType, FlockOperation, Mode, OFlags, SeekFrom, fstat};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +33,9 @@ const DEVICES: [&[u8]; 7] = [
     b"/dev/tty",
     b"/dev/kmsg",
 ];
+
+/// Number of a lease among the sorts of locks in the image.
+const LEASE: i32 = 3;
 
 /// Flags of open(2) that act at the opening and must not act again.
 const ONCE: OFlags = OFlags::CREATE
@@ -129,7 +132,7 @@ pub(crate) fn locks(seen: &Seen) -> Vec<LockV1> {
             LockKind::Flock => 0,
             LockKind::Posix => 1,
             LockKind::OpenFile => 2,
-            LockKind::Lease => 3,
+            LockKind::Lease => LEASE,
             LockKind::Other => return None,
         };
         Some(LockV1 {
@@ -141,6 +144,31 @@ pub(crate) fn locks(seen: &Seen) -> Vec<LockV1> {
         })
     });
     locks.collect()
+}
+
+/// A description of our own of a file that the program has open for writing, to make it durable while the program runs on.
+///
+/// A duplicate of the program's would keep its locks when the program has closed it, and would forbid to execute the file
+/// (ETXTBSY). Nothing where the file cannot be opened for reading, or where that would break a lease.
+pub(crate) fn opened_for_sync(seen: &Seen, record: &DescriptionV1) -> Option<File> {
+    if record.locks.iter().any(|lock| lock.kind == LEASE) {
+        return None;
+    }
+    let path = format!("/proc/self/fd/{}", seen.duplicate.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    Some(File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?))
+}
+
+/// Makes a file durable that the program has written.
+pub(crate) fn sync(file: impl AsFd) -> Result<()> {
+    match rustix::fs::fdatasync(file) {
+        // Not every file system can (fsync(2): EINVAL, EROFS).
+        Ok(()) | Err(Errno::INVAL | Errno::ROFS) => Ok(()),
+        Err(errno) => Err(Error::Os {
+            operation: "cannot make a file durable that the program has written".to_owned(),
+            source: errno.into(),
+        }),
+    }
 }
 
 /// Opens a regular file or folder as it was: same flags, same offset.

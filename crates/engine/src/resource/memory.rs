@@ -19,6 +19,7 @@ use crate::restart::{Plan, Stub};
 use rethaw_image::ImageReader;
 use rethaw_image::record::{MappingV1, MemoryV1, ProcessV1};
 use rethaw_sys::proc::{Maps, Pid};
+use rethaw_sys::remote::Remote;
 use std::fs;
 
 /// Collects the address space of a frozen process. Gives the record and the pages to be saved.
@@ -49,6 +50,12 @@ pub(crate) fn collect(
     record.layout = Some(layout::collect(pid)?);
     record.guards = guard::collect(pid)?;
     Ok((record, pages))
+}
+
+/// What only the process itself is told of its memory.
+pub(crate) fn collect_inside(pid: Pid, record: &mut MemoryV1, remote: &mut Remote<'_>) -> Result<()> {
+    layout::ask_break(record, remote)?;
+    lock::collect(pid, record, remote)
 }
 
 /// Where the contents of mappings come from.

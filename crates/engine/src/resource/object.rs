@@ -1,8 +1,8 @@
 //! Objects whose contents travel in the image: shared anonymous memory, memfds, deleted files, and files with names
 //! in places where they may be gone at the restart. Also deleted folders, which have no contents.
 
-mod hole;
 mod home;
+mod presence;
 mod rebuild;
 
 pub(crate) use home::{Placement, place};
@@ -37,9 +37,20 @@ pub(crate) struct Object {
     /// A descriptor of it, if the program has one.
     pub file: Option<File>,
     /// Where it is mapped: the only way to it when there is no descriptor.
-    pub mapped: Vec<(Pid, PageRange)>,
+    mapped: Vec<Part>,
+    /// Some of it was in swap space when it was looked at.
+    swapped: bool,
     /// Size and times of a file that no process of the computation can write to.
     steady: Option<[i64; 5]>,
+}
+
+/// A part of an object and where it is mapped. No two parts overlap.
+#[derive(Debug)]
+struct Part {
+    pid: Pid,
+    range: PageRange,
+    /// What of it exists, if that is known.
+    present: Option<Vec<PageRange>>,
 }
 
 /// Streams of objects follow those of processes.
@@ -64,6 +75,7 @@ impl Objects {
             },
             file: None,
             mapped: Vec::new(),
+            swapped: false,
             steady: None,
         })
     }
@@ -94,6 +106,8 @@ impl Objects {
         if object.file.is_none() {
             object.describe(&vma.name);
         }
+        object.swapped |= vma.swap_bytes > 0;
+        object.swapped |= vma.swap_bytes > 0;
         if vma.has(b"ht") {
             object.record.huge_page = vma.page_bytes;
         }
@@ -219,17 +233,29 @@ impl Object {
         }
     }
 
+    /// Where its contents can be read when there is no descriptor.
+    pub fn readable(&self) -> impl Iterator<Item = (Pid, &[PageRange])> {
+        self.mapped.iter().map(|part| {
+            let whole = std::slice::from_ref(&part.range);
+            (part.pid, part.present.as_deref().unwrap_or(whole))
+        })
+    }
+
     /// Notes where it is mapped, as far as that part of it is not known from elsewhere.
     fn add_parts(&mut self, pid: Pid, range: PageRange) {
         let mut parts = vec![range];
-        for (_, known) in &self.mapped {
+        for known in self.mapped.iter().map(|part| &part.range) {
             let (known_start, known_end) = (known.at, known.at + (known.end - known.start));
             parts = parts
                 .into_iter()
                 .flat_map(|part| part.outside(known_start, known_end))
                 .collect();
         }
-        self.mapped.extend(parts.into_iter().map(|part| (pid, part)));
+        self.mapped.extend(parts.into_iter().map(|range| Part {
+            pid,
+            range,
+            present: None,
+        }));
     }
 
     /// What it is, from the name in /proc.

@@ -24,17 +24,18 @@ const PR_GET_MEMORY_MERGE: u64 = 68;
 const PR_SET_PDEATHSIG: u64 = 1;
 const MEMBARRIER_CMD_GET_REGISTRATIONS: u64 = 1 << 9;
 
-/// Everything that can be seen from outside.
-pub(crate) fn collect_outside(pid: Pid) -> Result<ProcessV1> {
+/// Everything that can be seen from outside, through a thread that lives.
+pub(crate) fn collect_outside(leader: Pid, pid: Pid) -> Result<ProcessV1> {
+    let number = proc::Status::read(leader).context_proc()?.ns_pids.last().copied();
     let status = proc::Status::read(pid).context_proc()?;
-    let stat = proc::Stat::read(pid).context_proc()?;
+    let stat = proc::Stat::read(leader).context_proc()?;
     let folders = PathFolderV1 {
         cwd: proc::cwd(pid).context_proc()?.as_os_str().as_bytes().to_vec(),
         root: proc::root(pid).context_proc()?.as_os_str().as_bytes().to_vec(),
     };
     let personality = fs::read_to_string(format!("/proc/{pid}/personality")).unwrap_or_default();
     Ok(ProcessV1 {
-        pid: status.ns_pids.last().copied().unwrap_or(pid.0),
+        pid: number.unwrap_or(leader.0),
         exit_signal: stat.exit_signal,
         folders: Some(folders),
         limits: limit::collect(&proc::Limits::read(pid).context_proc()?),

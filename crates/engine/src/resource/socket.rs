@@ -4,10 +4,14 @@
 //! Not kept: datagrams that a UDP socket has not read yet (UDP may lose them), and who the kernel says made a
 //! pair (SO_PEERCRED) or sent a waiting message (SCM_CREDENTIALS): after a restart that is the restarting agent.
 
+mod address;
+mod connection;
+mod drain;
 mod internet;
 mod name;
 mod pair;
 mod queue;
+mod tcp;
 mod unix;
 
 use super::descriptor::Seen;
@@ -22,10 +26,26 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Collects a socket; `all` are the descriptions among which its other end has to be, unless `external` says
-/// otherwise.
-pub(crate) fn collect(seen: &Seen, all: &[Seen], external: External) -> Result<DescriptionKind> {
-    let _ = external;
+/// What a socket is looked at with.
+#[derive(Debug)]
+pub(crate) struct Around<'a> {
+    /// The descriptions among which its other end has to be.
+    all: &'a [Seen],
+    /// What becomes of it if that is not there.
+    external: External,
+    tcp: tcp::Ends,
+}
+
+impl<'a> Around<'a> {
+    /// Looks at all descriptions of a frozen computation.
+    pub fn look(all: &'a [Seen], external: External) -> Result<Around<'a>> {
+        let tcp = tcp::Ends::look(all)?;
+        Ok(Around { all, external, tcp })
+    }
+}
+
+/// Collects a socket.
+pub(crate) fn collect(seen: &Seen, around: &Around<'_>) -> Result<DescriptionKind> {
     let name = || format!("cannot look at {}", seen.name());
     let ask = |option| int_option(seen.duplicate.as_fd(), libc::SOL_SOCKET, option).context(name);
     let record = SocketV1 {
@@ -39,8 +59,8 @@ pub(crate) fn collect(seen: &Seen, all: &[Seen], external: External) -> Result<D
         ..SocketV1::default()
     };
     match record.family {
-        libc::AF_UNIX => unix::collect(seen, all, record),
-        libc::AF_INET | libc::AF_INET6 => internet::collect(seen, record).map(DescriptionKind::Socket),
+        libc::AF_UNIX => unix::collect(seen, around.all, record),
+        libc::AF_INET | libc::AF_INET6 => internet::collect(seen, around, record),
         libc::AF_NETLINK => Err(seen.refused("a netlink socket")),
         libc::AF_PACKET => Err(seen.refused("a packet socket")),
         libc::AF_VSOCK => Err(seen.refused("a vsock socket")),
@@ -61,17 +81,15 @@ pub(crate) fn rebuild(
         }
     }
     let alone = |record: &DescriptionV1| match &record.kind {
-        Some(DescriptionKind::Socket(socket)) => Some((record.id, socket.clone())),
+        Some(DescriptionKind::Socket(socket)) if socket.family == libc::AF_UNIX => {
+            Some((record.id, socket.clone()))
+        }
         _ => None,
     };
+    made.extend(internet::rebuild(descriptions)?);
     let alone: Vec<(u32, SocketV1)> = descriptions.values().filter_map(alone).collect();
     for (id, socket) in &alone {
-        let rebuilt = if socket.family == libc::AF_UNIX {
-            unix::rebuild(socket, places)?
-        } else {
-            internet::rebuild(socket)?
-        };
-        made.insert(*id, rebuilt);
+        made.insert(*id, unix::rebuild(socket, places)?);
     }
     for (id, socket) in &alone {
         unix::connect(&made[id], socket, places)?;
@@ -81,7 +99,10 @@ pub(crate) fn rebuild(
 
 /// What poll(2) says.
 fn signs(seen: &Seen) -> PollFlags {
-    let mut fds = [PollFd::new(&seen.duplicate, PollFlags::IN | PollFlags::PRI)];
+    let mut fds = [PollFd::new(
+        &seen.duplicate,
+        PollFlags::IN | PollFlags::PRI | PollFlags::RDHUP,
+    )];
     match poll(&mut fds, Some(&Timespec::default())) {
         Ok(_) => fds[0].revents(),
         Err(_) => PollFlags::empty(),
@@ -113,6 +134,27 @@ const KEPT: [(i32, &[i32]); 5] = [
             libc::SO_PASSSEC,
             SO_PASSPIDFD,
             libc::SO_PEEK_OFF,
+            libc::SO_DONTROUTE,
+            libc::SO_MARK,
+            libc::SO_BINDTODEVICE,
+            libc::SO_TIMESTAMPNS,
+            libc::SO_TIMESTAMPING,
+            SO_TIMESTAMP_NEW,
+            SO_TIMESTAMPNS_NEW,
+            SO_TIMESTAMPING_NEW,
+            libc::SO_RXQ_OVFL,
+            libc::SO_NO_CHECK,
+            libc::SO_BUSY_POLL,
+            libc::SO_MAX_PACING_RATE,
+            libc::SO_ZEROCOPY,
+            libc::SO_SELECT_ERR_QUEUE,
+            libc::SO_TXTIME,
+            SO_RCVMARK,
+            SO_RCVPRIORITY,
+            SO_TXREHASH,
+            drain::SO_BUF_LOCK,
+            // The last one: then a filter cannot be changed any more.
+            libc::SO_LOCK_FILTER,
         ],
     ),
     (
@@ -125,6 +167,18 @@ const KEPT: [(i32, &[i32]); 5] = [
             libc::TCP_USER_TIMEOUT,
             libc::TCP_DEFER_ACCEPT,
             libc::TCP_FASTOPEN,
+            libc::TCP_CORK,
+            libc::TCP_MAXSEG,
+            libc::TCP_CONGESTION,
+            libc::TCP_SYNCNT,
+            libc::TCP_LINGER2,
+            libc::TCP_THIN_LINEAR_TIMEOUTS,
+            libc::TCP_NOTSENT_LOWAT,
+            libc::TCP_SAVE_SYN,
+            TCP_FASTOPEN_CONNECT,
+            TCP_FASTOPEN_NO_COOKIE,
+            TCP_INQ,
+            TCP_TX_DELAY,
         ],
     ),
     (
@@ -139,6 +193,24 @@ const KEPT: [(i32, &[i32]); 5] = [
             libc::IP_PKTINFO,
             libc::IP_MULTICAST_TTL,
             libc::IP_MULTICAST_LOOP,
+            libc::IP_MULTICAST_IF,
+            libc::IP_MULTICAST_ALL,
+            libc::IP_FREEBIND,
+            libc::IP_TRANSPARENT,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            libc::IP_RECVTTL,
+            libc::IP_RECVTOS,
+            libc::IP_RECVOPTS,
+            libc::IP_RETOPTS,
+            libc::IP_RECVORIGDSTADDR,
+            libc::IP_MTU_DISCOVER,
+            libc::IP_RECVERR,
+            libc::IP_MINTTL,
+            libc::IP_CHECKSUM,
+            libc::IP_UNICAST_IF,
+            IP_RECVFRAGSIZE,
+            IP_RECVERR_RFC4884,
+            IP_LOCAL_PORT_RANGE,
         ],
     ),
     (
@@ -148,11 +220,51 @@ const KEPT: [(i32, &[i32]); 5] = [
             libc::IPV6_UNICAST_HOPS,
             libc::IPV6_RECVPKTINFO,
             libc::IPV6_MULTICAST_HOPS,
+            libc::IPV6_MULTICAST_LOOP,
+            libc::IPV6_MULTICAST_IF,
+            IPV6_MULTICAST_ALL,
+            libc::IPV6_FREEBIND,
+            libc::IPV6_TRANSPARENT,
+            libc::IPV6_RECVHOPLIMIT,
+            libc::IPV6_RECVRTHDR,
+            libc::IPV6_RECVHOPOPTS,
+            libc::IPV6_RECVDSTOPTS,
+            libc::IPV6_TCLASS,
+            libc::IPV6_RECVTCLASS,
+            libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_RECVERR,
+            libc::IPV6_RECVPATHMTU,
+            libc::IPV6_DONTFRAG,
+            IPV6_FLOWINFO_SEND,
+            libc::IPV6_AUTOFLOWLABEL,
+            libc::IPV6_ADDR_PREFERENCES,
+            libc::IPV6_MINHOPCOUNT,
+            libc::IPV6_RECVORIGDSTADDR,
+            libc::IPV6_UNICAST_IF,
+            libc::IPV6_RECVFRAGSIZE,
+            IPV6_RECVERR_RFC4884,
         ],
     ),
 ];
 /// Linux 6.5.
 const SO_PASSPIDFD: i32 = 76;
+// What the library does not have (asm-generic/socket.h, linux/tcp.h, linux/in.h, linux/in6.h).
+const SO_TIMESTAMP_NEW: i32 = 63;
+const SO_TIMESTAMPNS_NEW: i32 = 64;
+const SO_TIMESTAMPING_NEW: i32 = 65;
+const SO_TXREHASH: i32 = 74;
+const SO_RCVMARK: i32 = 75;
+const SO_RCVPRIORITY: i32 = 82;
+const TCP_FASTOPEN_CONNECT: i32 = 30;
+const TCP_FASTOPEN_NO_COOKIE: i32 = 34;
+const TCP_INQ: i32 = 36;
+const TCP_TX_DELAY: i32 = 37;
+const IP_RECVFRAGSIZE: i32 = 25;
+const IP_RECVERR_RFC4884: i32 = 26;
+const IP_LOCAL_PORT_RANGE: i32 = 51;
+const IPV6_MULTICAST_ALL: i32 = 29;
+const IPV6_RECVERR_RFC4884: i32 = 31;
+const IPV6_FLOWINFO_SEND: i32 = 33;
 
 /// Those that this socket has.
 fn options(socket: BorrowedFd<'_>) -> Vec<SocketOptionV1> {

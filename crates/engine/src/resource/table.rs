@@ -153,7 +153,9 @@ impl<'a> Table<'a> {
             DescriptionKind::TimerFd(timer) => event::rebuild_timerfd(timer)?,
             DescriptionKind::SignalFd(mask) => event::rebuild_signalfd(*mask)?,
             DescriptionKind::Epoll(_) => epoll::make()?,
-            DescriptionKind::SocketPair(_) | DescriptionKind::Socket(_) => self
+            DescriptionKind::SocketPair(_)
+            | DescriptionKind::Socket(_)
+            | DescriptionKind::TcpConnection(_) => self
                 .sockets
                 .remove(&record.id)
                 .ok_or_else(|| damaged("a socket that is missing"))?,

@@ -6,7 +6,7 @@ use crate::checkpoint::freeze::FrozenThread;
 use crate::error::{Context, Error};
 use crate::foothold::thread_name;
 use crate::tree::InterruptedBefore;
-use rethaw_image::record::{InterruptedCallV1, RseqV1, ThreadV1};
+use rethaw_image::record::{Backing, InterruptedCallV1, MemoryV1, ProcessV1, RseqV1, ThreadV1};
 use rethaw_sys::arch::{ExtendedState, Interrupted, Registers};
 use rethaw_sys::memory;
 use rethaw_sys::proc::{self, Pid, Tid};
@@ -234,6 +234,33 @@ pub(crate) fn collect(
     let ended = remote.end().context(name);
     asked.and(ended)?;
     Ok(record)
+}
+
+/// A main thread that has ended while others run on. A restart makes one, because only it has the process's number, and
+/// lets it end at once: it begins at a `syscall` instruction of the vdso, with the number of exit(2).
+pub(crate) fn ended_leader(process: &ProcessV1, memory: &MemoryV1) -> Option<ThreadV1> {
+    const SYSCALL: [u8; 2] = [0x0f, 0x05];
+    let vdso = memory.mappings.iter().find(|m| m.backing() == Backing::Vdso)?;
+    let instruction = memory
+        .vdso
+        .windows(SYSCALL.len())
+        .position(|bytes| bytes == SYSCALL)?;
+    let other = process.threads.first()?;
+    let registers = Registers::from_bytes(&other.registers)?;
+    let (ip, number) = (vdso.start + instruction as u64, libc::SYS_exit as u64);
+    Some(ThreadV1 {
+        tid: process.pid,
+        registers: registers.for_call(ip, registers.sp(), number, [0; 6]).to_bytes(),
+        blocked: u64::MAX,
+        pending: Vec::new(),
+        alternate_stack: Vec::new(),
+        tid_address: 0,
+        robust_list: 0,
+        rseq: None,
+        parent_death_signal: 0,
+        interrupted: None,
+        ..other.clone()
+    })
 }
 
 const PR_GET_TID_ADDRESS: u64 = 40;

@@ -45,7 +45,7 @@ impl Plan {
         let objects: Vec<SharedObjectV1> = reader.records(SectionKind::SharedObject)?;
         valid::check(&processes, &objects)?;
         let processes = in_order(processes)?;
-        let births = births(&processes)?;
+        let births = births(&processes, computation.parent_pid)?;
         let (ended, processes) = processes.into_iter().partition(has_ended);
         let processes: Vec<ProcessV1> = processes;
         let foothold = free_range(&processes).ok_or_else(|| damaged("no free address range"))?;
@@ -94,10 +94,10 @@ fn has_ended(record: &ProcessV1) -> bool {
 }
 
 /// How all come into being.
-fn births(processes: &[ProcessV1]) -> Result<Vec<Step>> {
+fn births(processes: &[ProcessV1], keeper: i32) -> Result<Vec<Step>> {
     let family: Vec<Kin> = processes.iter().map(kin_of).collect();
     let threads = processes.iter().flat_map(|p| &p.threads).map(|t| t.tid);
-    lineage::plan(&family, &threads.collect())
+    lineage::plan(&family, &threads.chain([keeper]).collect())
         .map_err(|why| damaged(&format!("process {} in {}", why.pid, why.what)))
 }
 

@@ -5,6 +5,7 @@ use super::plan::Plan;
 use super::stub::Stub;
 use crate::Result;
 use crate::checkpoint::Progress;
+use crate::checkpoint::freeze::collect_end;
 use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::resource::file::folder;
@@ -26,9 +27,9 @@ pub(crate) struct Rebuilt {
     stubs: Vec<Stub>,
     /// Killed (and with it everything in its namespace) unless the computation was resumed.
     init: Pid,
-    /// The init, stopped until everything else runs: while it is traced, it dies with us, and everything with it.
-    /// Letting go of it is what commits the restart.
-    parent: Option<Stopped>,
+    /// The init (and its keeper, if it has one), traced until everything else runs: while it is, it dies with us, and
+    /// everything with it. Letting go of it is what commits the restart.
+    parents: Vec<Stopped>,
     resumed: bool,
     /// What was made on disk, which goes again unless the computation was resumed.
     made: Option<Made>,
@@ -48,16 +49,19 @@ impl Rebuilt {
         let mut rebuilt = Rebuilt {
             stubs: Vec::new(),
             init: init.pid(),
-            parent: None,
+            parents: Vec::new(),
             resumed: false,
             made: None,
             asleep: HashMap::new(),
         };
         let objects = RebuiltObjects::build(plan, reader, init)?;
-        let mut parent = stop_init(init.pid())?;
+        let mut parent = stop_init(init.parent())?;
+        if init.keeper().is_some() {
+            rebuilt.parents.push(stop_init(init.pid())?);
+        }
         rebuilt.stubs = Family::new(plan, &mut parent)?
             .make(|stub, record| rebuild_memory(stub, record, plan, reader, &objects, progress, warnings))?;
-        rebuilt.parent = Some(parent);
+        rebuilt.parents.push(parent);
         let mut table = Table::new(plan, init)?;
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             folder::enter_deleted(stub, record, &objects)?;
@@ -98,16 +102,18 @@ impl Rebuilt {
     }
 
     /// Lets everything run, the init last: if we are killed before, everything dies with it.
-    pub fn resume(mut self, plan: &Plan) -> Result<()> {
-        for (stub, record) in self.stubs.drain(..).zip(&plan.processes) {
-            for thread in stub.threads {
-                thread
-                    .detach()
-                    .context(|| format!("process {} has ended", record.pid))?;
+    pub fn resume(mut self) -> Result<()> {
+        for stub in self.stubs.drain(..) {
+            // The leader last, see `release_process`. One that runs already may have killed another.
+            for thread in stub.threads.into_iter().rev() {
+                let tid = thread.tid();
+                if thread.detach().is_err() {
+                    collect_end(stub.pid, tid);
+                }
             }
         }
-        if let Some(init) = self.parent.take() {
-            init.detach().context(|| "the init has ended".to_owned())?;
+        for parent in self.parents.drain(..).rev() {
+            parent.detach().context(|| "the init has ended".to_owned())?;
         }
         self.resumed = true;
         self.made.take().into_iter().for_each(Made::keep);

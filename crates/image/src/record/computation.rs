@@ -43,6 +43,10 @@ pub struct ComputationV1 {
     /// The main process had ended (others go on): its raw wait status, or -1 where the kernel did not tell.
     #[prost(int32, optional, tag = "14")]
     pub main_status: Option<i32>,
+    /// The number of the process outside that orphans and the main process see as their parent (getppid(2)); 0 or 1
+    /// for the init of the program's namespaces.
+    #[prost(int32, tag = "15")]
+    pub parent_pid: i32,
 }
 
 /// Where and when a checkpoint was taken.

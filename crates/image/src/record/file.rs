@@ -1,4 +1,4 @@
-use super::FileIdentityV1;
+use super::{DatagramV1, FileIdentityV1, MembershipV1, TcpConnectionV1};
 
 /// A slot of a descriptor table.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -37,7 +37,7 @@ pub struct DescriptionV1 {
     /// What it is.
     #[prost(
         oneof = "DescriptionKind",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 50"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 30, 50"
     )]
     pub kind: Option<DescriptionKind>,
     /// Locks held through it.
@@ -107,6 +107,9 @@ pub enum DescriptionKind {
     /// A socket that is not connected, or a datagram socket that is connected by an address.
     #[prost(message, tag = "22")]
     Socket(SocketV1),
+    /// A TCP socket that is or was connected.
+    #[prost(message, tag = "30")]
+    TcpConnection(TcpConnectionV1),
     /// A file or folder of /proc.
     #[prost(message, tag = "50")]
     Proc(ProcFileV1),
@@ -357,4 +360,16 @@ pub struct SocketV1 {
     /// Further options.
     #[prost(message, repeated, tag = "13")]
     pub options: Vec<SocketOptionV1>,
+    /// Classic BPF program that filters what it receives (SO_ATTACH_FILTER), 8 bytes per instruction.
+    #[prost(bytes = "vec", tag = "14")]
+    pub filter: Vec<u8>,
+    /// Connections that wait to be accepted and whose clients have closed them already: the clients' addresses.
+    #[prost(string, repeated, tag = "15")]
+    pub closed_clients: Vec<String>,
+    /// Multicast groups that it has joined.
+    #[prost(message, repeated, tag = "16")]
+    pub memberships: Vec<MembershipV1>,
+    /// Messages that wait to be read, of an internet socket.
+    #[prost(message, repeated, tag = "17")]
+    pub datagrams: Vec<DatagramV1>,
 }

@@ -7,6 +7,7 @@ use crate::resource::thread::ContextProc;
 use crate::restart::Stub;
 use rethaw_image::record::{LayoutV1, MemoryV1};
 use rethaw_sys::proc::{self, Pid};
+use rethaw_sys::remote::Remote;
 
 /// All but the program break, which only the process itself is told.
 pub(super) fn collect(pid: Pid) -> Result<LayoutV1> {
@@ -24,6 +25,17 @@ pub(super) fn collect(pid: Pid) -> Result<LayoutV1> {
         env_start: stat.env_start,
         env_end: stat.env_end,
     })
+}
+
+/// The program break.
+pub(super) fn ask_break(record: &mut MemoryV1, remote: &mut Remote<'_>) -> Result<()> {
+    let now = remote
+        .must(libc::SYS_brk, [0; 6])
+        .context(|| "cannot ask for the program break".to_owned())?;
+    if let Some(layout) = &mut record.layout {
+        layout.brk = now;
+    }
+    Ok(())
 }
 
 /// Boundaries, auxiliary vector and executable (PR_SET_MM_MAP, Linux 3.18; the executable needs

@@ -1,39 +1,54 @@
-//! TCP and UDP sockets that are not connected over TCP.
+//! Sockets of IPv4 and IPv6 that are not connected over TCP, and what all of them have.
 
 use super::super::descriptor::Seen;
-use super::{name, set_buffers, set_options};
+use super::connection::Connections;
+use super::drain::{RECEIVE_LOCK, SEND_LOCK, SO_BUF_LOCK};
+use super::{Around, address, buffer, name, shut, tcp};
 use crate::Result;
-use crate::error::{Context, Error};
+use crate::error::Context;
 use crate::restart::damaged;
-use rethaw_image::record::{SocketOptionV1, SocketV1};
-use rethaw_sys::socket::{option, set_option};
+use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketOptionV1, SocketV1};
+use rethaw_sys::inet;
+use rethaw_sys::socket::{int_option, option, set_option};
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, connect, getpeername, getsockname, ipproto, listen,
     socket_with,
 };
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-pub(super) fn collect(seen: &Seen, mut record: SocketV1) -> Result<SocketV1> {
+pub(super) fn collect(seen: &Seen, around: &Around<'_>, mut record: SocketV1) -> Result<DescriptionKind> {
+    let name = || format!("cannot look at {}", seen.name());
+    record.filter = match inet::filter(seen.duplicate.as_fd()) {
+        Err(e) if e.raw_os_error() == Some(libc::EACCES) => {
+            return Err(seen.refused("a socket with an eBPF filter, which cannot be read back"));
+        }
+        outcome => outcome.context(name)?,
+    };
     match (record.socket_type, record.protocol) {
-        (libc::SOCK_STREAM, libc::IPPROTO_TCP) => collect_tcp(seen, &mut record)?,
+        (libc::SOCK_STREAM, libc::IPPROTO_TCP) => return tcp::collect(seen, around, record),
         (libc::SOCK_DGRAM, libc::IPPROTO_UDP) => {
             let peer = getpeername(&seen.duplicate).ok().flatten();
-            record.peer_address = peer.map(text).unwrap_or_default();
+            record.peer_address = peer.map(address::text).unwrap_or_default();
         }
         (_, protocol) => return Err(seen.refused(&format!("an internet socket of protocol {protocol}"))),
     }
-    let own = getsockname(&seen.duplicate).context(|| format!("cannot look at {}", seen.name()))?;
-    record.address = text(own);
-    Ok(record)
+    record.address = address::text(getsockname(&seen.duplicate).context(name)?);
+    Ok(DescriptionKind::Socket(record))
 }
 
-/// The state and, for a socket that listens, the lengths of its queue (TCP_INFO in tcp(7)).
-fn collect_tcp(seen: &Seen, record: &mut SocketV1) -> Result<()> {
-    const TCP_CLOSE: u8 = 7;
-    const TCP_LISTEN: u8 = 10;
-    const UNACKED: usize = 24; // connections waiting, when it listens
-    const SACKED: usize = 28; // the backlog, when it listens
+/// The queue of a socket that listens.
+pub(super) struct Queue {
+    pub waiting: u32,
+    pub backlog: u32,
+}
+
+/// TCP_INFO in tcp(7).
+pub(super) fn queue_of(seen: &Seen) -> Result<Queue> {
+    const UNACKED: usize = 24;
+    const SACKED: usize = 28;
     let info = option(seen.duplicate.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO)
         .context(|| format!("cannot look at {}", seen.name()))?;
     let word = |at: usize| {
@@ -41,89 +56,191 @@ fn collect_tcp(seen: &Seen, record: &mut SocketV1) -> Result<()> {
             .and_then(|b| b.try_into().ok())
             .map_or(0, u32::from_ne_bytes)
     };
-    match info.first() {
-        Some(&TCP_CLOSE) => Ok(()),
-        Some(&TCP_LISTEN) if word(UNACKED) > 0 => {
-            Err(seen.refused("a TCP socket with connections that the program has not accepted yet"))
-        }
-        Some(&TCP_LISTEN) => {
-            record.backlog = word(SACKED);
-            Ok(())
-        }
-        _ => Err(seen.refused("a TCP connection")),
+    Ok(Queue {
+        waiting: word(UNACKED),
+        backlog: word(SACKED),
+    })
+}
+
+/// Makes all internet sockets again. Connections come first, because their addresses must not be taken yet by sockets
+/// that listen; and those that wait to be accepted after these.
+pub(super) fn rebuild(descriptions: &BTreeMap<u32, DescriptionV1>) -> Result<BTreeMap<u32, OwnedFd>> {
+    let connections = Connections::of(descriptions)?;
+    let mut made = connections.rebuild()?;
+    let alone: Vec<(u32, &SocketV1)> = descriptions
+        .values()
+        .filter_map(|record| match &record.kind {
+            Some(DescriptionKind::Socket(socket)) if is_internet(socket) => Some((record.id, socket)),
+            _ => None,
+        })
+        .collect();
+    for (id, record) in &alone {
+        made.insert(*id, make(record)?);
     }
-}
-
-/// Empty when it has no port: then it is not bound.
-fn text(address: rustix::net::SocketAddrAny) -> String {
-    let address = SocketAddr::try_from(address)
-        .ok()
-        .filter(|address| address.port() != 0);
-    address.map(|address| address.to_string()).unwrap_or_default()
-}
-
-fn parse(text: &str) -> Result<Option<SocketAddr>> {
-    match text {
-        "" => Ok(None),
-        text => text
-            .parse()
-            .map(Some)
-            .map_err(|_| damaged("a socket with an unreadable address")),
+    for (id, record) in alone.iter().filter(|(_, record)| record.listens) {
+        listen(&made[id], record.backlog.cast_signed())
+            .context(|| format!("cannot listen at {}", record.address))?;
     }
+    made.extend(connections.connect()?);
+    for (id, record) in &alone {
+        finish(&made[id], record)?;
+    }
+    let sockets = alone.iter().copied().chain(connections.sockets());
+    for (id, record) in sockets {
+        set_reuse(made[&id].as_fd(), record).context(|| "cannot set options of a socket".to_owned())?;
+    }
+    Ok(made)
 }
 
-pub(super) fn rebuild(record: &SocketV1) -> Result<OwnedFd> {
+fn is_internet(socket: &SocketV1) -> bool {
+    [libc::AF_INET, libc::AF_INET6].contains(&socket.family)
+}
+
+/// A socket on its own, bound.
+fn make(record: &SocketV1) -> Result<OwnedFd> {
     let name = || "cannot rebuild an internet socket".to_owned();
-    let family = AddressFamily::from_raw(record.family as u16);
-    let (kind, protocol) = match record.protocol {
-        libc::IPPROTO_TCP => (SocketType::STREAM, ipproto::TCP),
-        libc::IPPROTO_UDP => (SocketType::DGRAM, ipproto::UDP),
-        _ => return Err(damaged("a socket of unknown protocol")),
+    let wanted = address::parse(&record.address)?;
+    let socket = match bound(record, wanted) {
+        // The kernel had chosen the address by the way to the other end, which may be another one here.
+        Err(_) if !record.peer_address.is_empty() => bound(
+            record,
+            wanted.map(|own| SocketAddr::new(any(own.ip()), own.port())),
+        )?,
+        outcome => outcome?,
     };
-    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, Some(protocol)).context(name)?;
-    set_buffers(socket.as_fd(), record.send_buffer, record.receive_buffer).context(name)?;
-    set_options(socket.as_fd(), &record.options).context(name)?;
-    if let Some(address) = parse(&record.address)? {
-        take(socket.as_fd(), &address, record)?;
-    }
-    if record.listens {
-        listen(&socket, record.backlog.cast_signed()).context(name)?;
-    }
-    if let Some(peer) = parse(&record.peer_address)? {
+    set_sizes(socket.as_fd(), record).context(name)?;
+    set_late_options(socket.as_fd(), record).context(name)?;
+    if let Some(peer) = address::parse(&record.peer_address)? {
         connect(&socket, &peer).context(|| format!("cannot connect a UDP socket to {peer}"))?;
     }
     Ok(socket)
 }
 
-/// Binds it. Old connections of the program, which the kernel remembers for a minute, are not in the way with
-/// SO_REUSEADDR, whereas another program that listens there still is (socket(7)).
-fn take(socket: BorrowedFd<'_>, address: &SocketAddr, record: &SocketV1) -> Result<()> {
-    let context = || format!("cannot bind a socket to {address}");
-    let reuse = |value: i32| set_option(socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, &value.to_ne_bytes());
-    let tcp = record.protocol == libc::IPPROTO_TCP;
-    if tcp {
-        reuse(1).context(context)?;
-    }
-    match bind(socket, address) {
-        Err(rustix::io::Errno::ADDRINUSE) => return Err(name::in_use(&address.to_string())),
-        Err(rustix::io::Errno::ADDRNOTAVAIL) => return Err(not_here(address)),
-        outcome => outcome.context(context)?,
-    }
-    let is_reuse = |o: &&SocketOptionV1| (o.level, o.name) == (libc::SOL_SOCKET, libc::SO_REUSEADDR);
-    match record.options.iter().find(is_reuse) {
-        Some(before) if tcp => {
-            set_option(socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, &before.value).context(context)
-        }
-        _ => Ok(()),
+fn any(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     }
 }
 
-fn not_here(address: &SocketAddr) -> Error {
-    Error::CannotRestart {
-        what: format!(
-            "{}, which a socket of the program is bound to, is not an address of this node",
-            address.ip()
-        ),
-        remedy: "restart on the node where the checkpoint was taken".to_owned(),
+/// What comes once everything listens.
+fn finish(socket: &OwnedFd, record: &SocketV1) -> Result<()> {
+    let name = || "cannot rebuild an internet socket".to_owned();
+    let own = address::parse(&record.address)?;
+    for client in &record.closed_clients {
+        let client = address::must(client)?;
+        let Some(own) = own else { continue };
+        // An address that is taken by now is no loss: nobody is there any more.
+        super::connection::come_and_go(client, own);
     }
+    shut(socket.as_fd(), record.shutdown).context(name)
+}
+
+/// A new socket, bound, with what has to be set before that. For TCP, SO_REUSEADDR is set until all are bound: old
+/// connections of the program, which the kernel remembers for a minute, and those that were made just now, are not in
+/// the way then, whereas another program that listens there still is (socket(7)).
+pub(super) fn bound(record: &SocketV1, wanted: Option<SocketAddr>) -> Result<OwnedFd> {
+    let name = || "cannot rebuild an internet socket".to_owned();
+    let family = AddressFamily::from_raw(record.family as u16);
+    let (kind, protocol) = match (record.socket_type, record.protocol) {
+        (libc::SOCK_DGRAM, libc::IPPROTO_UDP) => (SocketType::DGRAM, ipproto::UDP),
+        (0 | libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => (SocketType::STREAM, ipproto::TCP),
+        _ => return Err(damaged("a socket of unknown protocol")),
+    };
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, Some(protocol)).context(name)?;
+    set_early_options(socket.as_fd(), record).context(name)?;
+    if kind == SocketType::STREAM {
+        let yes = 1_i32.to_ne_bytes();
+        set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, &yes).context(name)?;
+    }
+    if let Some(wanted) = wanted {
+        match bind(&socket, &wanted) {
+            Err(rustix::io::Errno::ADDRINUSE) => return Err(name::in_use(&wanted.to_string())),
+            Err(rustix::io::Errno::ADDRNOTAVAIL) => return Err(address::not_here(&wanted)),
+            outcome => outcome.context(|| format!("cannot bind a socket to {wanted}"))?,
+        }
+    }
+    Ok(socket)
+}
+
+/// Options that say whether and how a socket can be bound.
+const EARLY: [(i32, i32); 9] = [
+    (libc::SOL_SOCKET, libc::SO_REUSEADDR),
+    (libc::SOL_SOCKET, libc::SO_REUSEPORT),
+    (libc::SOL_SOCKET, libc::SO_BINDTODEVICE),
+    (libc::IPPROTO_IP, libc::IP_FREEBIND),
+    (libc::IPPROTO_IP, libc::IP_TRANSPARENT),
+    (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT),
+    (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
+    (libc::IPPROTO_IPV6, libc::IPV6_FREEBIND),
+    (libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT),
+];
+
+fn is_early(option: &SocketOptionV1) -> bool {
+    EARLY.contains(&(option.level, option.name))
+}
+
+fn set_early_options(socket: BorrowedFd<'_>, record: &SocketV1) -> io::Result<()> {
+    set_where(socket, record, is_early)
+}
+
+/// All others, and the filter, which may be locked by one of them.
+pub(super) fn set_late_options(socket: BorrowedFd<'_>, record: &SocketV1) -> io::Result<()> {
+    if !record.filter.is_empty() {
+        inet::attach_filter(socket, &record.filter)?;
+    }
+    let connected = !record.peer_address.is_empty();
+    set_where(socket, record, |option| {
+        !is_early(option) && !(connected && is_of_beginning(option))
+    })
+}
+
+/// Options that only matter until a TCP socket is connected; then they tell something else or cannot be set.
+fn is_of_beginning(option: &SocketOptionV1) -> bool {
+    let names = [
+        libc::TCP_MAXSEG,
+        libc::TCP_SAVE_SYN,
+        libc::TCP_FASTOPEN,
+        super::TCP_FASTOPEN_CONNECT,
+        super::TCP_FASTOPEN_NO_COOKIE,
+    ];
+    option.level == libc::IPPROTO_TCP && names.contains(&option.name)
+}
+
+/// SO_REUSEADDR and SO_REUSEPORT as they were.
+fn set_reuse(socket: BorrowedFd<'_>, record: &SocketV1) -> io::Result<()> {
+    let reuse = [libc::SO_REUSEADDR, libc::SO_REUSEPORT];
+    set_where(socket, record, |option| {
+        option.level == libc::SOL_SOCKET && reuse.contains(&option.name)
+    })
+}
+
+/// Sets options where they differ.
+fn set_where(
+    socket: BorrowedFd<'_>,
+    record: &SocketV1,
+    wanted: impl Fn(&SocketOptionV1) -> bool,
+) -> io::Result<()> {
+    let options: Vec<SocketOptionV1> = record.options.iter().filter(|one| wanted(one)).cloned().collect();
+    super::set_options(socket, &options)
+}
+
+/// Sets the sizes of the buffers, those that the program has set itself: the others grow as they are needed, and would
+/// not do so any more. Where the kernel does not tell (before Linux 5.14), those that differ.
+pub(super) fn set_sizes(socket: BorrowedFd<'_>, record: &SocketV1) -> io::Result<()> {
+    let lock = record
+        .options
+        .iter()
+        .find(|one| (one.level, one.name) == (libc::SOL_SOCKET, SO_BUF_LOCK));
+    let lock = lock.and_then(|one| one.value.first_chunk().copied().map(i32::from_ne_bytes));
+    for (name, wanted, bit) in [
+        (libc::SO_SNDBUF, record.send_buffer, SEND_LOCK),
+        (libc::SO_RCVBUF, record.receive_buffer, RECEIVE_LOCK),
+    ] {
+        let is_set = lock.is_none_or(|lock| lock & bit != 0);
+        if is_set && buffer(int_option(socket, libc::SOL_SOCKET, name)?) != wanted {
+            set_option(socket, libc::SOL_SOCKET, name, &wanted.to_ne_bytes())?;
+        }
+    }
+    Ok(())
 }
