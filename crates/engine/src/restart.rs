@@ -85,7 +85,7 @@ pub fn prepare(image: &Path, options: &Options, progress: Progress<'_>) -> Resul
     let reader = ImageReader::open(image)?;
     let mut plan = Plan::read(&reader, options)?;
     let mut warnings = check::machine(&plan)?;
-    plan.placements = check::objects(&plan, options.files, &mut warnings)?;
+    plan.placements = check::objects(&plan, &reader, options.files, &mut warnings)?;
     let rewinds = check::files(&plan, options, &mut warnings)?;
     let init = Init::start(Request {
         foothold: plan.foothold,
@@ -114,7 +114,7 @@ impl Prepared {
         }
         let put_back = |number: &u32| self.plan.placement(*number) == Placement::PutBack;
         for (_, record) in self.plan.objects.iter().filter(|(number, _)| put_back(number)) {
-            warnings.push(object::put_back(record, &self.plan, &self.reader)?);
+            warnings.extend(object::put_back(record, &self.plan, &self.reader)?);
         }
         self.init.go(self.plan.computation.main_pid)?;
         let tree = Tree::rebuilt(

@@ -206,3 +206,49 @@ fn a_program_that_was_replaced_goes_on_when_it_is_saved() -> Outcome {
         Ok(())
     })
 }
+
+/// As programs save their state: written under another name, then renamed. It also reads a file that is gone later.
+const RENAMES: &str = "exec 3>state.tmp 4<input; echo one >&3; echo >ready
+until [ -e go ]; do sleep 0.05; done; echo two >&3; cat <&4 >&3; exec 3>&-; mv state.tmp state";
+
+#[test]
+fn a_file_that_was_renamed_after_the_checkpoint_is_made_again() -> Outcome {
+    case("renamed", |case| {
+        fs::write(case.path("input"), "input\n")?;
+        let words = ["sh", "-c", RENAMES].map(std::ffi::OsStr::new);
+        let mut job = case.launch(NEVER, &words)?;
+        case.wait_for_file(&case.path("ready"), PATIENCE)?;
+        case.checkpoint(&[])?;
+        let image = case.images()?.pop().unwrap_or_default();
+        let kept = case.path("kept.rethaw");
+        fs::copy(image, &kept)?;
+        fs::write(case.path("go"), "")?;
+        job.wait(PATIENCE)?.success()?;
+        let text = fs::read_to_string(case.path("state"))?;
+        ensure_equal!(text, "one\ntwo\ninput\n", "text");
+        fs::remove_file(case.path("state"))?;
+        fs::remove_file(case.path("input"))?;
+        let mut command = case.rethaw(["restart", "-i", "never"])?;
+        command.arg(&kept);
+        case.run("restart", command)?.success()?;
+        ensure_equal!(fs::read_to_string(case.path("state"))?, text, "text");
+        ensure!(!case.path("input").exists(), "the input is back");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_small_file_that_was_overwritten_gets_its_contents_back() -> Outcome {
+    case("overwritten", |case| {
+        let script = "exec 3<>state; echo one >&3; echo >ready; until [ -e go ]; do sleep 0.05; done; cat state";
+        let mut job = case.launch(NEVER, &["sh", "-c", script].map(std::ffi::OsStr::new))?;
+        case.wait_for_file(&case.path("ready"), PATIENCE)?;
+        case.checkpoint(&["--stop"])?;
+        job.wait(PATIENCE)?.exited(STOPPED)?;
+        fs::write(case.path("state"), "x")?;
+        fs::write(case.path("go"), "")?;
+        let finished = case.restart(NEVER)?.wait(PATIENCE)?.success()?;
+        ensure_equal!(finished.out, "one\n", "text");
+        Ok(())
+    })
+}

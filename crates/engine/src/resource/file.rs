@@ -69,7 +69,8 @@ pub(crate) fn collect(seen: &Seen, objects: &mut Objects) -> Result<DescriptionK
 /// A memfd, a deleted file or a deleted folder: it travels in the image.
 pub(crate) fn collect_object(seen: &Seen, objects: &mut Objects) -> Result<DescriptionKind> {
     let name = || format!("cannot look at {}", seen.name());
-    let file = File::from(seen.duplicate.try_clone().context(name)?);
+    let kind = FileType::from_raw_mode(fstat(&seen.duplicate).context(name)?.st_mode);
+    let file = own_description(seen, kind).context(name)?;
     let object = objects.opened(seen.path(), file, seen.info.flags).context(name)?;
     Ok(DescriptionKind::Object(ObjectFileV1 {
         object,
@@ -84,12 +85,13 @@ fn collect_named(
     objects: &mut Objects,
 ) -> Result<DescriptionKind> {
     let name = || format!("cannot look at {}", seen.name());
-    let file = File::from(seen.duplicate.try_clone().context(name)?);
+    let file = own_description(seen, kind).context(name)?;
+    let metadata = file.metadata().context(name)?;
     let mut identity = FileIdentityV1 {
         path: path.as_os_str().as_bytes().to_vec(),
         ..FileIdentityV1::default()
     };
-    fill_identity(&mut identity, &file.metadata().context(name)?);
+    fill_identity(&mut identity, &metadata);
     let mut record = RegularV1 {
         file: Some(identity),
         offset: seen.info.pos,
@@ -97,7 +99,10 @@ fn collect_named(
     };
     match kind {
         FileType::RegularFile if objects.names.travels(&path, false) => {
-            record.object = objects.named(&path, file, seen.info.flags).context(name)?;
+            record.object = objects.named(&path, file, seen.info.flags, false).context(name)?;
+        }
+        FileType::RegularFile if objects.takes_spare(&path, &metadata, seen.info.flags) => {
+            record.object = objects.named(&path, file, seen.info.flags, true).context(name)?;
         }
         FileType::Directory if objects.names.folder_travels(&path) => {
             record.folders = objects.names.folders(&path);
@@ -106,6 +111,20 @@ fn collect_named(
         _ => {}
     }
     Ok(DescriptionKind::Regular(record))
+}
+
+/// To read it later. A duplicate of the program's description would keep its locks when the program has closed it,
+/// and forbid to execute the file (ETXTBSY); but to open it again would break a lease.
+fn own_description(seen: &Seen, kind: FileType) -> io::Result<File> {
+    let leased = seen.info.locks.iter().any(|lock| lock.kind == LockKind::Lease);
+    if kind == FileType::RegularFile && !leased {
+        let path = format!("/proc/self/fd/{}", seen.duplicate.as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        if let Ok(own) = rustix::fs::open(path, flags, Mode::empty()) {
+            return Ok(own.into());
+        }
+    }
+    Ok(seen.duplicate.try_clone()?.into())
 }
 
 fn link_target(seen: &Seen) -> Result<Vec<u8>> {

@@ -1,12 +1,14 @@
 //! Objects whose contents travel in the image: shared anonymous memory, memfds, deleted files, and files with names
 //! in places where they may be gone at the restart. Also deleted folders, which have no contents.
 
+mod contents;
 mod home;
 mod presence;
 mod rebuild;
 
+pub(crate) use contents::put_back;
 pub(crate) use home::{Placement, place};
-pub(crate) use rebuild::{Made, RebuiltObjects, put_back};
+pub(crate) use rebuild::{Made, RebuiltObjects};
 
 use super::file::{Names, undeleted};
 use super::memory::PageRange;
@@ -16,7 +18,7 @@ use rethaw_image::record::{AttributeV1, FileIdentityV1, SharedObjectV1};
 use rethaw_sys::memory::ForcedMemory;
 use rethaw_sys::proc::{Pid, Range, Vma};
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -28,6 +30,8 @@ use std::path::Path;
 pub(crate) struct Objects {
     pub names: Names,
     by_inode: BTreeMap<(u64, u64), Object>,
+    /// Size of those that are saved for the case that they are gone.
+    spare_bytes: u64,
 }
 
 /// One object and where its contents can be read.
@@ -61,7 +65,7 @@ impl Objects {
     pub fn new(names: Names) -> Objects {
         Objects {
             names,
-            by_inode: BTreeMap::new(),
+            ..Objects::default()
         }
     }
 
@@ -114,6 +118,7 @@ impl Objects {
         let writable = vma.shared && vma.has(b"mw");
         object.record.writable |= writable;
         object.record.mapped_writable |= writable;
+        object.record.mapped_private |= !vma.shared;
         // A mapping may be longer than what is mapped: without a descriptor, what can be read tells the size.
         if object.file.is_none() && object.record.size < vma.offset + vma.bytes() {
             let whole = object.record.ghost.is_none() && !object.record.memfd || vma.has(b"ht");
@@ -158,14 +163,44 @@ impl Objects {
         Ok(object.record.object)
     }
 
+    /// Whether the file is one of those whose contents are saved.
+    pub fn knows(&self, metadata: &Metadata) -> bool {
+        self.by_inode.contains_key(&(metadata.dev(), metadata.ino()))
+    }
+
+    /// Whether the contents of a file are saved for the case that it is gone or replaced at the restart (written under
+    /// another name and renamed, or removed): small ones that the program can write to, or that are the user's.
+    pub fn takes_spare(&mut self, path: &Path, metadata: &Metadata, flags: u32) -> bool {
+        const LARGEST: u64 = 4 << 20;
+        const LARGEST_READ_ONLY: u64 = 1 << 20;
+        const ALL: u64 = 64 << 20;
+        if self.knows(metadata) {
+            return true;
+        }
+        let bytes = metadata.size();
+        let wanted = match writes(flags) {
+            true => bytes <= LARGEST,
+            false => bytes <= LARGEST_READ_ONLY && metadata.uid() == rustix::process::geteuid().as_raw(),
+        };
+        // Files of the kernel have no contents that could be put back.
+        let kernels = path.starts_with("/sys") || path.starts_with("/dev");
+        let takes = wanted && !kernels && flags & libc::O_PATH as u32 == 0 && self.spare_bytes + bytes <= ALL;
+        if takes {
+            self.spare_bytes += bytes;
+        }
+        takes
+    }
+
     /// Notes a file with a name whose contents are to be saved. Gives its number.
-    pub fn named(&mut self, path: &Path, file: File, flags: u32) -> io::Result<u32> {
+    /// `spare`: only for the case that the file is gone or replaced.
+    pub fn named(&mut self, path: &Path, file: File, flags: u32, spare: bool) -> io::Result<u32> {
         let metadata = file.metadata()?;
         let folders = self.names.folders(path.parent().unwrap_or(Path::new("/")));
         let object = self.entry(metadata.dev(), metadata.ino());
         if !object.record.named {
             object.describe(path.as_os_str().as_bytes());
             object.record.named = true;
+            object.record.spare = spare;
             object.record.folders = folders;
         }
         object.open(file, flags)?;

@@ -5,6 +5,7 @@ use super::{Files, Options};
 use crate::resource::file::rewind::{self, Rewind};
 use crate::resource::object::{self, Placement};
 use crate::{Error, Result};
+use rethaw_image::ImageReader;
 use rethaw_image::record::{Backing, DescriptionKind, FileIdentityV1, MappingV1};
 use rethaw_sys::proc;
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,13 +86,19 @@ fn matters(flag: &str) -> bool {
 /// Decides where the objects of the image come from.
 pub(crate) fn objects(
     plan: &Plan,
+    reader: &ImageReader,
     files: Files,
     warnings: &mut Vec<String>,
 ) -> Result<BTreeMap<u32, Placement>> {
     let id = &plan.computation.id;
     plan.objects
         .iter()
-        .map(|(number, record)| Ok((*number, object::place(record, id, files, &plan.places, warnings)?)))
+        .map(|(number, record)| {
+            Ok((
+                *number,
+                object::place(record, id, files, &plan.places, Some(reader), warnings)?,
+            ))
+        })
         .collect()
 }
 

@@ -235,4 +235,10 @@ pub struct SharedObjectV1 {
     /// This name was deleted, but the file had another one, which was not found.
     #[prost(bool, tag = "15")]
     pub linked_elsewhere: bool,
+    /// It is mapped privately, so that its contents must be those that it had.
+    #[prost(bool, tag = "16")]
+    pub mapped_private: bool,
+    /// The named file is in no volatile place, but small: its contents are for the case that it is gone or replaced.
+    #[prost(bool, tag = "17")]
+    pub spare: bool,
 }

@@ -6,7 +6,7 @@ use crate::resource::thread::ContextProc;
 use crate::{Result, file_identity};
 use rethaw_image::record::{Backing, MappingV1};
 use rethaw_sys::proc::{self, Pid, Vma};
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 
 /// VmFlags that can be set again and are (Documentation/filesystems/proc.rst).
@@ -74,19 +74,25 @@ fn classify_file(pid: Pid, vma: &Vma, mapping: &mut MappingV1, objects: &mut Obj
         return Ok(Backing::Object);
     };
     mapping.file = Some(file_identity(&path));
-    if objects.names.travels(&path, !vma.shared) && path.is_file() {
-        mapping.object = collect_contents(pid, vma, &path, objects)?;
-    }
+    mapping.object = collect_contents(pid, vma, &path, objects)?;
     Ok(Backing::File)
 }
 
-/// A file with a name whose contents go into the image. Gives the number of the object, 0 when it cannot be read.
+/// A file with a name whose contents go into the image. Gives the number of the object, 0 when there is none.
 fn collect_contents(pid: Pid, vma: &Vma, path: &Path, objects: &mut Objects) -> Result<u32> {
     let writable = vma.shared && vma.has(b"mw");
-    let flags = if writable { libc::O_RDWR } else { libc::O_RDONLY };
+    let flags = if writable { libc::O_RDWR } else { libc::O_RDONLY } as u32;
+    let Ok(metadata) = fs::metadata(path) else {
+        return Ok(0);
+    };
+    let travels = objects.names.travels(path, !vma.shared);
+    let spare = objects.knows(&metadata) || vma.shared && objects.takes_spare(path, &metadata, flags);
+    if !metadata.is_file() || !(travels || spare) {
+        return Ok(0);
+    }
     let Ok(file) = File::open(path) else { return Ok(0) };
     let number = objects
-        .named(path, file, flags as u32)
+        .named(path, file, flags, !travels)
         .context(|| format!("cannot look at {}", path.display()))?;
     objects.mapped(pid, vma, &[])?;
     Ok(number)

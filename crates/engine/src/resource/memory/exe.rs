@@ -26,7 +26,7 @@ pub(super) fn collect(pid: Pid, record: &mut MemoryV1, objects: &mut Objects) ->
         Standing::Named(path) => {
             record.exe = Some(file_identity(&path));
             if objects.names.travels(&path, true) {
-                record.exe_object = objects.named(&path, file, flags).context(name)?;
+                record.exe_object = objects.named(&path, file, flags, false).context(name)?;
             }
         }
         // Under another root or mount; the restart looks for it at this name.

@@ -1,10 +1,11 @@
 //! Named files whose contents are in the image: what is at their place at the restart, and what follows.
 
-use super::{born_ns, name_of};
+use super::{born_ns, contents, name_of};
 use crate::error::Error;
 use crate::resource::file::path_of;
 use crate::restart::{Files, Places};
 use crate::{Result, mtime_ns};
+use rethaw_image::ImageReader;
 use rethaw_image::record::{FileIdentityV1, SharedObjectV1};
 use rustix::fs::{Access, access};
 use std::fs::{File, Metadata};
@@ -38,6 +39,7 @@ pub(crate) fn place(
     computation: &str,
     files: Files,
     places: &Places,
+    reader: Option<&ImageReader>,
     warnings: &mut Vec<String>,
 ) -> Result<Placement> {
     let Some(saved) = record.ghost.as_ref().filter(|_| record.named) else {
@@ -54,24 +56,34 @@ pub(crate) fn place(
         return Ok(placement_of_gone(record, places, &path, warnings));
     };
     let file = File::open(&path).ok();
-    let same_content = now.is_file() && now.size() == saved.size && mtime_ns(&now) == saved.mtime_ns;
+    let as_it_was = now.is_file() && now.size() == saved.size && mtime_ns(&now) == saved.mtime_ns;
+    let same = now.is_file() && is_same(saved, &now, file.as_ref());
+    let contents = || {
+        file.as_ref()
+            .is_some_and(|file| contents::begins_as(file, record, reader))
+    };
     if !record.writable {
-        if same_content {
-            return Ok(Placement::There);
+        let taken = as_it_was
+            || !record.mapped_private && (same || files == Files::Keep)
+            || now.size() == saved.size && contents();
+        if !taken {
+            warnings.push(format!(
+                "{} has changed since the checkpoint: the program goes on with its old contents, from the image",
+                path.display()
+            ));
         }
-        warnings.push(format!(
-            "{} has changed since the checkpoint: the program goes on with its old contents, from the image",
-            path.display()
-        ));
-        return Ok(Placement::Nameless);
+        return Ok(if taken {
+            Placement::There
+        } else {
+            Placement::Nameless
+        });
     }
-    let ours = is_same(saved, &now, file.as_ref()) || file.as_ref().is_some_and(|f| has_mark(f, computation));
-    let as_it_was = same_content && !record.mapped_writable;
+    let ours = || same || file.as_ref().is_some_and(|f| has_mark(f, computation));
     match files {
         Files::Keep => Ok(Placement::There),
-        _ if as_it_was => Ok(Placement::There),
-        Files::Refuse if !same_content => Err(changed(&path, "has changed since the checkpoint")),
-        _ if ours && now.is_file() => Ok(Placement::PutBack),
+        _ if as_it_was && !record.mapped_writable => Ok(Placement::There),
+        Files::Refuse if !as_it_was => Err(changed(&path, "has changed since the checkpoint")),
+        _ if now.is_file() && (ours() || contents()) => Ok(Placement::PutBack),
         _ => Err(changed(&path, "is another file than the program had")),
     }
 }
@@ -103,6 +115,13 @@ fn placement_of_gone(
     path: &Path,
     warnings: &mut Vec<String>,
 ) -> Placement {
+    if record.spare && !record.writable {
+        warnings.push(format!(
+            "{} is gone: the program goes on with its contents, from the image",
+            path.display()
+        ));
+        return Placement::Nameless;
+    }
     let known = |folder: &Path| record.folders.iter().any(|f| places.path(&f.path) == *folder);
     let mut folder = path.parent();
     // The folders that are missing have to be among those that the record knows.
@@ -210,9 +229,9 @@ mod tests {
 
     #[test]
     fn what_the_program_only_reads_is_never_touched() {
-        for damage in [change, replace] {
-            let (decided, warnings) = decide(false, Files::Rewind, damage);
-            assert_eq!((decided.unwrap(), warnings), (Placement::Nameless, 1));
-        }
+        let (decided, warnings) = decide(false, Files::Rewind, replace);
+        assert_eq!((decided.unwrap(), warnings), (Placement::Nameless, 1));
+        let (decided, warnings) = decide(false, Files::Rewind, change);
+        assert_eq!((decided.unwrap(), warnings), (Placement::There, 0));
     }
 }

@@ -1,15 +1,15 @@
 //! Objects, the other direction: made again and filled, each once, by the agent.
 
 use super::home::{self, MARK, Placement};
-use super::name_of;
+use super::{contents, name_of};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::init::Init;
-use crate::resource::file::{folder, rewind};
+use crate::resource::file::folder;
 use crate::restart::{Passage, Plan, Stub, damaged};
+use rethaw_image::ImageReader;
 use rethaw_image::record::{Backing, DescriptionV1, ObjectFileV1, SharedObjectV1};
-use rethaw_image::{ImageReader, Piece};
-use rustix::fs::{FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, StatVfsMountFlags};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, StatVfsMountFlags};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
@@ -104,7 +104,7 @@ impl RebuiltObjects {
         let mark = plan.computation.id.as_bytes();
         let _ = rustix::fs::fsetxattr(&fd, MARK, mark, rustix::fs::XattrFlags::empty());
         rustix::fs::ftruncate(&fd, record.size).context(name)?;
-        fill(&fd, record, reader)?;
+        contents::fill(&fd, record, reader)?;
         self.named.push((path, record.clone()));
         Ok(())
     }
@@ -211,7 +211,7 @@ fn finish(fd: impl AsFd, record: &SharedObjectV1) -> io::Result<()> {
     Ok(())
 }
 
-fn times(access_ns: i64, modification_ns: i64) -> rustix::fs::Timestamps {
+pub(super) fn times(access_ns: i64, modification_ns: i64) -> rustix::fs::Timestamps {
     let time = |ns: i64| rustix::fs::Timespec {
         tv_sec: ns.div_euclid(1_000_000_000),
         tv_nsec: ns.rem_euclid(1_000_000_000),
@@ -240,7 +240,7 @@ fn make_memfd(record: &SharedObjectV1, reader: &ImageReader) -> Result<OwnedFd> 
     let name = || format!("cannot rebuild {}", name_of(record));
     let fd = rustix::fs::memfd_create(label.as_ref(), flags).context(name)?;
     rustix::fs::ftruncate(&fd, record.size).context(name)?;
-    fill(&fd, record, reader)?;
+    contents::fill(&fd, record, reader)?;
     Ok(fd)
 }
 
@@ -263,7 +263,7 @@ fn make_ghost(record: &SharedObjectV1, plan: &Plan, reader: &ImageReader) -> Res
         None => rustix::fs::memfd_create(&path, MemfdFlags::CLOEXEC).context(name)?,
     };
     rustix::fs::ftruncate(&fd, record.size).context(name)?;
-    fill(&fd, record, reader)?;
+    contents::fill(&fd, record, reader)?;
     rustix::fs::open(
         format!("/proc/self/fd/{}", fd.as_raw_fd()),
         OFlags::RDONLY | OFlags::CLOEXEC,
@@ -292,92 +292,4 @@ fn is_executed(object: u32, plan: &Plan) -> bool {
                 .into_iter()
                 .any(|m| matches!(m.backing(), Backing::Object | Backing::File) && m.object == object)
     })
-}
-
-fn fill(fd: &OwnedFd, record: &SharedObjectV1, reader: &ImageReader) -> Result<()> {
-    let mut buffer = Vec::new();
-    let pieces = reader.pieces(record.stream)?;
-    pieces
-        .iter()
-        .filter(|piece| !piece.is_zero())
-        .try_for_each(|piece| fill_piece(fd, record, reader, piece, &mut buffer))
-}
-
-fn fill_piece(
-    fd: &OwnedFd,
-    record: &SharedObjectV1,
-    reader: &ImageReader,
-    piece: &Piece,
-    buffer: &mut Vec<u8>,
-) -> Result<()> {
-    let bytes = reader.read_piece(piece, buffer)?;
-    // The last page of a file may be longer than the file.
-    let left = record.size.saturating_sub(piece.start);
-    let len = bytes.len().min(left.try_into().unwrap_or(usize::MAX));
-    write_all_at(fd, &bytes[..len], piece.start, record.huge_page)
-        .context(|| format!("cannot fill {}", name_of(record)))
-}
-
-/// write(2) does not work on hugetlbfs; such an object is filled through a mapping.
-fn write_all_at(fd: &OwnedFd, bytes: &[u8], offset: u64, huge_page: u64) -> io::Result<()> {
-    if huge_page != 0 {
-        return rethaw_sys::memory::write_mapped(fd.as_fd(), offset, bytes, huge_page);
-    }
-    let mut done = 0;
-    while done < bytes.len() {
-        done += rustix::io::pwrite(fd, &bytes[done..], offset + done as u64)?;
-    }
-    Ok(())
-}
-
-/// Gives a named file that is there its contents of the checkpoint. What lies behind them is kept in a side file.
-/// Gives what was done.
-pub(crate) fn put_back(record: &SharedObjectV1, plan: &Plan, reader: &ImageReader) -> Result<String> {
-    let path = home::path(record, &plan.places);
-    let name = || format!("cannot put back the contents of {}", path.display());
-    let longer = fs::metadata(&path).context(name)?.len() > record.size;
-    let cut = if longer {
-        Some(rewind::cut(&path, record.size)?)
-    } else {
-        None
-    };
-    let file = File::options().read(true).write(true).open(&path).context(name)?;
-    let fd = OwnedFd::from(file);
-    rustix::fs::ftruncate(&fd, record.size).context(name)?;
-    let mut buffer = Vec::new();
-    let mut end = 0;
-    for piece in reader.pieces(record.stream)?.iter().filter(|p| !p.is_zero()) {
-        empty(&fd, end, piece.start, record.huge_page).context(name)?;
-        fill_piece(&fd, record, reader, piece, &mut buffer)?;
-        end = piece.end;
-    }
-    empty(&fd, end, record.size, record.huge_page).context(name)?;
-    if let Some(ghost) = &record.ghost {
-        rustix::fs::futimens(&fd, &times(ghost.atime_ns, ghost.mtime_ns)).context(name)?;
-    }
-    let kept = cut.map_or(String::new(), |side| {
-        format!("; the bytes after them are kept in {}", side.display())
-    });
-    Ok(format!(
-        "{} is back to its contents of the checkpoint{kept}",
-        path.display()
-    ))
-}
-
-/// Makes a part of a file read as zeros.
-fn empty(fd: &OwnedFd, start: u64, end: u64, huge_page: u64) -> io::Result<()> {
-    if start >= end {
-        return Ok(());
-    }
-    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    match rustix::fs::fallocate(fd, punch, start, end - start) {
-        Err(rustix::io::Errno::OPNOTSUPP) => {}
-        outcome => return Ok(outcome?),
-    }
-    const STEP: u64 = 1 << 20;
-    let zeros = vec![0; STEP as usize];
-    for at in (start..end).step_by(STEP as usize) {
-        write_all_at(fd, &zeros[..(end - at).min(STEP) as usize], at, huge_page)?;
-    }
-    Ok(())
 }
