@@ -240,7 +240,8 @@ fn a_file_that_was_renamed_after_the_checkpoint_is_made_again() -> Outcome {
 #[test]
 fn a_small_file_that_was_overwritten_gets_its_contents_back() -> Outcome {
     case("overwritten", |case| {
-        let script = "exec 3<>state; echo one >&3; echo >ready; until [ -e go ]; do sleep 0.05; done; cat state";
+        let script =
+            "exec 3<>state; echo one >&3; echo >ready; until [ -e go ]; do sleep 0.05; done; cat state";
         let mut job = case.launch(NEVER, &["sh", "-c", script].map(std::ffi::OsStr::new))?;
         case.wait_for_file(&case.path("ready"), PATIENCE)?;
         case.checkpoint(&["--stop"])?;

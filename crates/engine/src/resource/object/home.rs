@@ -179,6 +179,7 @@ mod tests {
             "0123456789abcdef",
             files,
             &Places::default(),
+            None,
             &mut warnings,
         );
         fs::remove_dir_all(&folder).unwrap();
