@@ -41,8 +41,10 @@ def start():
     server = subprocess.Popen(["redis-server", *options, ""], stdout=open("server.log", "w"))
     while True:
         try:
-            return server, Client(socket.AF_UNIX, "data/server.sock")
-        except OSError:
+            client = Client(socket.AF_UNIX, "data/server.sock")
+            client.ask("GET", "sum")
+            return server, client
+        except (OSError, RuntimeError):  # not there yet, or still reading its files
             time.sleep(0.02)
 
 

@@ -3,7 +3,8 @@ log=$1
 export TMUX_TMPDIR=$PWD TERM=xterm PS1='$ ' ENV= LESS= LC_ALL=C.UTF-8
 unset TMUX
 seq 1 500 | sed 's/^/line /' >text
-rm -f letter
+rm -f letter keyboard
+mkfifo keyboard
 mux() { tmux -L server -f /dev/null "$@"; }
 expect() { # WINDOW TEXT
     until mux capture-pane -p -t "$1" | grep -q -F -- "$2"; do sleep 0.05; done
@@ -21,7 +22,8 @@ mux new-window -d -n vim 'vim -u NONE -N -n letter'
 mux new-window -d -n less 'less text'
 expect less 'line 1'
 expect vim '~'
-script -q -c "tmux -L server attach" /dev/null </dev/null >attached &
+# Opened for writing too, its end never comes.
+script -q -c "tmux -L server attach" /dev/null <>keyboard >attached &
 round=0
 while [ $round -lt 12 ]; do
     round=$((round + 1))

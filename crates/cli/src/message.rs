@@ -14,11 +14,17 @@ pub fn set_quiet(quiet: bool) {
     QUIET.store(quiet, Ordering::Relaxed);
 }
 
-/// One time-stamped line, unless the user wants quiet.
+/// One time-stamped line, unless the user wants quiet, or has a program that fills the screen.
 pub fn note(text: impl std::fmt::Display) {
-    if !QUIET.load(Ordering::Relaxed) {
+    if !QUIET.load(Ordering::Relaxed) && !on_somebodys_screen() {
         line(&format!("rethaw: {} {text}", now()));
     }
+}
+
+/// Whether stderr is a terminal whose screen a program draws itself, so that a line would spoil it.
+fn on_somebodys_screen() -> bool {
+    let modes = rustix::termios::tcgetattr(std::io::stderr());
+    modes.is_ok_and(|modes| !modes.local_modes.contains(rustix::termios::LocalModes::ICANON))
 }
 
 /// One time-stamped line that the user must read.

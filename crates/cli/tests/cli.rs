@@ -549,6 +549,25 @@ fn a_killed_computation_died_of_it() {
     assert_eq!(output.status.signal(), Some(9), "{}", stderr(&output));
 }
 
+/// Its checkpoint would have to freeze the rethaw that takes it.
+#[test]
+fn rethaw_does_not_attach_to_the_shell_that_it_was_started_from() {
+    let place = Place::new();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", r#""$0" attach $$; exit $?"#])
+        .arg(env!("CARGO_BIN_EXE_rethaw"))
+        .env("XDG_RUNTIME_DIR", place.folder.path())
+        .current_dir(place.folder.path());
+    let output = command.output().expect("sh runs");
+    assert_eq!(output.status.code(), Some(125));
+    assert!(
+        stderr(&output).contains("another terminal"),
+        "{}",
+        stderr(&output)
+    );
+}
+
 #[test]
 fn completions_and_man_pages_come_from_the_definitions() {
     let place = Place::new();

@@ -1,9 +1,11 @@
 //! Checkpoint: freeze → collect → snapshot → resume → write.
 
 mod collect;
+mod collector;
 pub(crate) mod freeze;
 mod inherited;
 mod kinship;
+pub(crate) mod release;
 mod sleep;
 mod snapshot;
 mod vfork;
@@ -15,6 +17,7 @@ use crate::{Result, tree::Tree};
 use collect::{Collected, collect};
 use freeze::{Frozen, freeze};
 pub(crate) use kinship::kin_of;
+pub(crate) use release::collect_end;
 use rethaw_image::{Identity, ImageWriter};
 use snapshot::Copy;
 use std::path::Path;
@@ -233,6 +236,7 @@ impl Snapshot {
         }
         match self.frozen {
             Some(frozen) if self.stop && self.written => {
+                self.collected.farewell.say();
                 frozen.kill(tree);
                 tree.kill()
             }

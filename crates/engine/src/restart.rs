@@ -122,7 +122,11 @@ impl Prepared {
             self.init,
             self.rebuilt.asleep.clone(),
         )?;
+        let redraw = self.rebuilt.hand_over_terminal(&self.plan);
         self.rebuilt.resume()?;
+        if let Some(redraw) = redraw {
+            redraw.finish();
+        }
         warnings.sort();
         warnings.dedup();
         Ok((tree, Report { warnings }))

@@ -1,6 +1,6 @@
 //! The processes of a computation, seen from the agent.
 
-use crate::checkpoint::freeze::release_late;
+use crate::checkpoint::release::release_late;
 use crate::error::Context;
 use crate::init::{Init, Request, find_keeper};
 use crate::resource::thread::ContextProc;
@@ -250,10 +250,8 @@ impl Tree {
     /// Lets go of stragglers that have stopped by now.
     fn release_stragglers(&mut self) {
         let stragglers = std::mem::take(&mut self.stragglers);
-        let late = |(pid, tid): &(Pid, Tid)| {
-            !release_late(*pid, *tid, &mut |pid, status| self.note_end(pid, status))
-        };
-        let left = stragglers.into_iter().filter(late).collect();
+        let late = |straggler| release_late(straggler, &mut |pid, status| self.note_end(pid, status));
+        let left = stragglers.into_iter().filter_map(late).collect();
         self.stragglers = left;
     }
 

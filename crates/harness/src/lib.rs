@@ -30,7 +30,7 @@ pub mod programs;
 mod random;
 
 pub use case::{Case, case};
-pub use commands::{STOPPED, Status};
+pub use commands::{REFUSED, STOPPED, Status};
 pub use counter::Counter;
 pub use failure::{Failure, Outcome, Result};
 pub use job::{Finished, Job};

@@ -96,7 +96,7 @@ pub fn kill_tagged(tag: &str) -> bool {
     // A process that is on its way out has no environment any more, but is still there.
     let mut struck: HashSet<i32> = HashSet::new();
     for _ in 0..2000 {
-        let left = tagged(tag);
+        let left = stop_tagged(tag);
         struck.retain(|pid| read(*pid).is_some_and(|process| process.lives));
         if left.is_empty() && struck.is_empty() {
             return true;
@@ -108,4 +108,22 @@ pub fn kill_tagged(tag: &str) -> bool {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     false
+}
+
+/// Stops them before they are killed: many servers write their title over their environment, and are found as descendants
+/// only. A child that is made while its parent is being killed would be lost.
+fn stop_tagged(tag: &str) -> Vec<Process> {
+    for _ in 0..200 {
+        let all = tagged(tag);
+        let mut running = all
+            .iter()
+            .filter(|process| !"Tt".contains(process.state))
+            .peekable();
+        if running.peek().is_none() {
+            return all;
+        }
+        running.for_each(|process| signal(process.pid, Signal::STOP));
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    tagged(tag)
 }

@@ -63,7 +63,7 @@ pub fn self_checking() -> Result<Vec<String>> {
 }
 
 /// Names of the real programs, for [`build`].
-pub const REAL: [&str; 10] = [
+pub const REAL: [&str; 11] = [
     "counter",
     "openmp",
     "openmp-static",
@@ -73,6 +73,7 @@ pub const REAL: [&str; 10] = [
     "cpu-loops",
     "ending",
     "sanitized",
+    "screen",
     "server",
 ];
 
@@ -134,6 +135,18 @@ fn recipe(name: &str) -> Recipe {
             &["-O1", "-g", "-fsanitize=address", "-pthread", "SOURCE"],
         ),
         "server" => application("server.go", "go", &["build"]),
+        "screen" => one(
+            "screen.c",
+            "gcc",
+            &[
+                "-O1",
+                "-Wall",
+                "-Wextra",
+                "-Wno-format-truncation",
+                "-pthread",
+                "SOURCE",
+            ],
+        ),
         "cpu-loops" => one("loops.c", "gcc", &["-O2", "SOURCE"]),
         _ => Recipe {
             sources: vec![

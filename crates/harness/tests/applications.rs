@@ -1,9 +1,10 @@
 //! Programs that we did not write, killed with SIGKILL at random moments: they end with the results of an uninterrupted run.
 #![forbid(unsafe_code)]
 
-use rethaw_harness::application::Application;
+use rethaw_harness::application::{self, Application};
 use rethaw_harness::interrupted::kills;
-use rethaw_harness::{Outcome, programs};
+use rethaw_harness::{Counter, Outcome, PATIENCE, REFUSED, case, ensure, programs};
+use std::ffi::OsStr;
 
 fn script(name: &'static str, title: &'static str, words: &[&str]) -> Application {
     Application::script(name, title, words)
@@ -21,7 +22,8 @@ macro_rules! applications {
         $(
             #[test]
             fn $name() -> Outcome {
-                $application.survives(kills())
+                // They are many, and share the kills.
+                $application.survives(kills().div_ceil(4))
             }
         )*
     };
@@ -45,6 +47,9 @@ fn module_version(name: &str) -> [String; 3] {
     [PYTHON.to_string(), "-c".to_string(), code]
 }
 
+/// Why a program is ended by its checkpoints.
+const FILES: &str = "files that it overwrites or makes after a checkpoint are not put back: see below";
+
 const BLAS: &str = "OMP_NUM_THREADS";
 
 applications! {
@@ -59,10 +64,14 @@ applications! {
     address_sanitizer: compiled("sanitized", "C with AddressSanitizer: threads, children")?
         .version(&["gcc", "--version"]);
     sqlite: python("sqlite", "SQLite: write-ahead log, a writer and a reader", "database.py")
-        .version(&[PYTHON, "-c", "import sqlite3; print(sqlite3.sqlite_version)"]);
+        .version(&[PYTHON, "-c", "import sqlite3; print(sqlite3.sqlite_version)"])
+        .stopped()
+        .note(FILES);
     redis: python("redis", "Redis: append-only file, clients inside", "redis.py").version(&["redis-server", "--version"]);
     postgres: script("postgres", "PostgreSQL: clients inside", &["sh", "postgres.sh"])
         .prepare("prepare")
+        .stopped()
+        .note(FILES)
         .version(&["sh", "-c", "PATH=$PATH:$(ls -d /usr/lib/postgresql/*/bin | tail -n 1); initdb --version"]);
     nginx: python("nginx", "nginx: two workers, proxy, clients inside", "webserver.py").version(&["/usr/sbin/nginx", "-v"]);
     java_serial: java("java-serial", "Java: serial collector", &["-XX:+UseSerialGC"]);
@@ -86,5 +95,34 @@ applications! {
     git: script("git", "git: commits, merges, gc, clone", &["sh", "repository.sh"])
         .version(&["git", "--version"])
         .stopped()
-        .note("killed some time after a checkpoint, its lock files may be left, as after any kill");
+        .note(FILES);
+}
+
+/// A program that is being debugged cannot be traced by rethaw too: it is told so, and goes on unharmed.
+#[test]
+fn gdb_is_refused() -> Outcome {
+    let version = Application::script("gdb", "", &["gdb", ""]).installed()?;
+    let Some(version) = version else {
+        println!("SKIP: gdb is missing (scripts/install-test-deps.sh installs it)");
+        return Ok(());
+    };
+    case("application-gdb", |case| {
+        let counter = Counter::new(case, 300, 0)?;
+        let gdb = ["gdb", "-q", "-nx", "-batch", "-ex", "run", "--args"].map(OsStr::new);
+        let mut job = case.launch(&["-i", "never"], &[&gdb, counter.command().as_slice()].concat())?;
+        counter.wait_until_ready(case)?;
+        case.wait_until_protected()?;
+        case.try_checkpoint(&[])?
+            .exited(REFUSED)?
+            .refused(&["is traced by"])?;
+        counter.ensure_counting()?;
+        let finished = job.wait(PATIENCE)?.success()?;
+        ensure!(
+            finished.out.contains("exited normally"),
+            "gdb did not see the end of the program"
+        );
+        counter.ensure_complete()?;
+        let title = "gdb while it traces a program";
+        application::record(&[title, &version, "refused, unharmed", "another program traces it"])
+    })
 }

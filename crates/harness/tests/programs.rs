@@ -53,6 +53,7 @@ macro_rules! programs {
 programs! {
     clock_continues
     clock_vdso
+    descriptor_owner
     epoll
     epoll_closed_number
     eventfd
@@ -68,7 +69,9 @@ programs! {
     file_devices
     file_executable_deleted
     file_folder
+    file_leases
     file_locks
+    file_locks_shared
     file_mapping_deleted
     file_mapping_deleted_private
     file_mapping_library
@@ -104,6 +107,7 @@ programs! {
     memory_shared_sparse
     memory_sparse
     memory_vdso_moved
+    pipe_ends
     pipe_in_flight
     process_controls
     process_controls_default
@@ -115,6 +119,7 @@ programs! {
     process_oom_score
     process_personality
     process_scheduling
+    process_sharing
     registers_amx
     registers_avx512
     registers_general
@@ -137,6 +142,8 @@ programs! {
     stack_coroutines
     stack_growing
     stdio
+    terminal_pair
+    terminal_session
     thread_join
     thread_leader_ended
     thread_local_storage
@@ -160,7 +167,10 @@ programs! {
 const REFUSED: &[(&str, &str)] = &[
     ("socket_connected", "tcp connection"),
     ("socket_rights", "scm_rights"),
+    ("process_sharing_memory", "shares its memory"),
+    ("process_sharing_siblings", "shares its descriptors"),
     ("process_vfork_waiting", "vfork"),
+    ("terminal_unopened", "not opened yet"),
 ];
 
 #[test]

@@ -40,6 +40,8 @@ pub struct TcpSocket {
     pub received: u32,
     /// Bytes that the other end has not acknowledged.
     pub unsent: u32,
+    /// shutdown(2) state: bit 0 receive, bit 1 send.
+    pub shutdown: u8,
     /// Milliseconds since something last came in; at first, since it was connected.
     pub idle_ms: u32,
 }
@@ -52,7 +54,7 @@ const DUMP: u16 = 0x300; // NLM_F_DUMP
 /// The socket with exactly these two addresses.
 pub fn tcp_socket(own: SocketAddr, peer: SocketAddr) -> io::Result<Option<TcpSocket>> {
     let (own, peer) = (canonical(own), canonical(peer));
-    let socket = ask(&request(REQUEST, u32::MAX, own, peer))?;
+    let socket = ask(&request(libc::IPPROTO_TCP, REQUEST, u32::MAX, own, peer))?;
     let mut found = Vec::new();
     match read_answer(&socket, &mut found) {
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
@@ -66,13 +68,24 @@ pub fn tcp_socket(own: SocketAddr, peer: SocketAddr) -> io::Result<Option<TcpSoc
 
 /// All connections whose own port is this one, in any of the states of the mask.
 pub fn tcp_connections(port: u16, states: u32) -> io::Result<Vec<TcpSocket>> {
+    at_port(libc::IPPROTO_TCP, port, states)
+}
+
+/// In which directions a UDP socket is shut down (shutdown(2)): bit 0 receive, bit 1 send.
+pub fn shutdown_of(protocol: i32, port: u16, inode: u32) -> io::Result<u8> {
+    let found = at_port(protocol, port, u32::MAX)?;
+    let found = found.into_iter().find(|one| one.inode == inode);
+    Ok(found.map_or(0, |one| one.shutdown))
+}
+
+fn at_port(protocol: i32, port: u16, states: u32) -> io::Result<Vec<TcpSocket>> {
     let mut found = Vec::new();
     for any in [
         IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     ] {
         let (own, peer) = (SocketAddr::new(any, port), SocketAddr::new(any, 0));
-        let socket = ask(&request(REQUEST | DUMP, states, own, peer))?;
+        let socket = ask(&request(protocol, REQUEST | DUMP, states, own, peer))?;
         while read_answer(&socket, &mut found)? {}
     }
     Ok(found)
@@ -95,7 +108,7 @@ fn ask(request: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// struct nlmsghdr, struct inet_diag_req_v2.
-fn request(flags: u16, states: u32, own: SocketAddr, peer: SocketAddr) -> Vec<u8> {
+fn request(protocol: i32, flags: u16, states: u32, own: SocketAddr, peer: SocketAddr) -> Vec<u8> {
     const LEN: u32 = 72;
     const SOCK_DIAG_BY_FAMILY: u16 = 20;
     const SHOW_INFO: u8 = 1 << 1; // INET_DIAG_INFO, 2
@@ -108,7 +121,7 @@ fn request(flags: u16, states: u32, own: SocketAddr, peer: SocketAddr) -> Vec<u8
     bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     bytes.extend(flags.to_ne_bytes());
     bytes.extend([0; 8]);
-    bytes.extend([family as u8, libc::IPPROTO_TCP as u8, SHOW_INFO, 0]);
+    bytes.extend([family as u8, protocol as u8, SHOW_INFO, 0]);
     bytes.extend(states.to_ne_bytes());
     bytes.extend(own.port().to_be_bytes());
     bytes.extend(peer.port().to_be_bytes());
@@ -161,6 +174,7 @@ fn read_answer(socket: &OwnedFd, found: &mut Vec<TcpSocket>) -> io::Result<bool>
 /// struct inet_diag_msg and its attributes.
 fn parse(message: &[u8]) -> io::Result<TcpSocket> {
     const INET_DIAG_INFO: u16 = 2;
+    const INET_DIAG_SHUTDOWN: u16 = 8;
     const LAST_DATA_RECEIVED: usize = 52; // struct tcp_info
     let fixed = message.get(..ANSWER).ok_or_else(too_short)?;
     let v4 = i32::from(fixed[0]) == libc::AF_INET;
@@ -171,14 +185,17 @@ fn parse(message: &[u8]) -> io::Result<TcpSocket> {
         received: word(fixed, 56).unwrap_or_default(),
         unsent: word(fixed, 60).unwrap_or_default(),
         inode: word(fixed, 68).unwrap_or_default(),
+        shutdown: 0,
         idle_ms: 0,
     };
     let mut rest = &message[ANSWER..];
     while let (Some(len), Some(kind)) = (half(rest, 0), half(rest, 2)) {
         let len = usize::from(len);
         let value = rest.get(4..len).ok_or_else(too_short)?;
-        if kind == INET_DIAG_INFO {
-            socket.idle_ms = word(value, LAST_DATA_RECEIVED).unwrap_or_default();
+        match kind {
+            INET_DIAG_INFO => socket.idle_ms = word(value, LAST_DATA_RECEIVED).unwrap_or_default(),
+            INET_DIAG_SHUTDOWN => socket.shutdown = value.first().copied().unwrap_or_default(),
+            _ => {}
         }
         rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
     }

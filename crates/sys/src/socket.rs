@@ -8,7 +8,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// Value of an option (getsockopt(2)), at most 256 bytes of it.
 pub fn option(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<Vec<u8>> {
-    let mut value = vec![0_u8; 256];
+    option_of_length(fd, level, name, 256)
+}
+
+/// Value of an option that may have to be asked for by its length.
+pub fn option_of_length(fd: BorrowedFd<'_>, level: i32, name: i32, most: usize) -> io::Result<Vec<u8>> {
+    let mut value = vec![0_u8; most];
     let mut len = value.len() as libc::socklen_t;
     // SAFETY: the kernel writes at most `len` bytes, all of which are `value`'s, and the new length.
     let result = unsafe {

@@ -8,13 +8,15 @@ use crate::error::{Context, Error};
 use crate::resource::descriptor::Descriptions;
 use crate::resource::file::{Names, folder};
 use crate::resource::memory::PageRange;
+use crate::resource::numbers::Numbers;
 use crate::resource::object::{Object, Objects};
+use crate::resource::socket::Farewell;
 use crate::resource::thread::{ContextProc, GoingOn};
 use crate::resource::{file, memory, process, sharing, thread};
 use crate::tree::{Ended, Tree};
 use crate::{Result, foothold};
 use rethaw_image::record::{
-    ClocksV1, ComputationV1, DescriptionKind, DescriptionV1, PipeV1, ProcessV1, TakenV1,
+    ClocksV1, ComputationV1, DescriptionKind, DescriptionV1, PipeV1, ProcessV1, TakenV1, TerminalV1,
 };
 use rethaw_sys::namespace;
 use rethaw_sys::proc::{self, Maps, Pid};
@@ -33,6 +35,7 @@ pub(crate) struct Collected {
     pub ended: Vec<ProcessV1>,
     pub descriptions: Vec<DescriptionV1>,
     pub pipes: Vec<PipeV1>,
+    pub terminals: Vec<TerminalV1>,
     pub objects: Vec<Object>,
     /// Pages by the process that has them.
     pub pages: Vec<(Pid, Vec<PageRange>)>,
@@ -40,6 +43,8 @@ pub(crate) struct Collected {
     pub copies: BTreeMap<Pid, Copy>,
     /// Files that the program writes: they are made durable together with the image.
     pub written_files: Vec<File>,
+    /// TCP sockets of a computation that is to end with this checkpoint.
+    pub farewell: Farewell,
 }
 
 /// Collects all processes; makes a copy of each when `copy` is set.
@@ -64,12 +69,15 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         .iter()
         .map(|process| (process.speaker(), threads(process)))
         .collect();
-    sharing::refuse_unusual(&members)?;
+    sharing::collect(&members, &mut processes)?;
     descriptions
         .iter()
         .for_each(|seen| objects.names.know(seen.path()));
     // What is most often refused comes before anything is done inside the processes.
-    let (records, pipes) = descriptions.collect(&mut objects, &options.launcher, options.external)?;
+    let numbers = Numbers::of(frozen)?;
+    let (mut records, pipes) =
+        descriptions.collect(&mut objects, &numbers, &options.launcher, options.external)?;
+    let terminals = descriptions.terminals(&numbers, &mut records)?;
     // A copy would become the child of a process that adopts orphans itself, and be seen by it: no more then, and in the
     // end none. Parents come before children.
     let mut adopts = false;
@@ -85,12 +93,21 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         copies.clear();
     }
     Ok(Collected {
-        computation: computation(tree, options, &processes)?,
+        computation: ComputationV1 {
+            terminal: descriptions.outside_terminal(frozen, &processes, &records)?,
+            ..computation(tree, options, &processes)?
+        },
         processes,
         ended,
         written_files: descriptions.written_files(&records)?,
+        farewell: if options.stop {
+            Farewell::of(descriptions.iter(), &records)
+        } else {
+            Farewell::default()
+        },
         descriptions: records,
         pipes,
+        terminals,
         objects: objects.into_vec(),
         pages,
         copies,
@@ -222,6 +239,7 @@ fn computation(tree: &Tree, options: &Options, processes: &[ProcessV1]) -> Resul
         main_pid: tree.main_inside(),
         parent_pid: tree.parent_number(),
         main_status: tree.ended().map(Ended::status),
+        terminal: None,
         taken: Some(TakenV1 {
             host: proc::hostname().context_proc()?,
             boot_id: proc::boot_id().context_proc()?,

@@ -1,5 +1,7 @@
 //! Freeze: every thread of every process of the computation stops, without a signal.
 
+use super::collector::Collector;
+use super::release::{collect_killed, has_died, release_late, release_process, still_ours};
 use super::sleep::Sleepers;
 use super::vfork;
 use crate::error::Context;
@@ -19,6 +21,8 @@ pub struct Frozen {
     pub processes: Vec<FrozenProcess>,
     /// Seized and asked to stop, but not stopped yet.
     pending: Vec<(Pid, Tid)>,
+    /// While it is being frozen.
+    collector: Option<Collector>,
 }
 
 /// One process, standing still.
@@ -55,7 +59,7 @@ pub struct FrozenThread {
 
 /// Freezes the computation. On error every thread that was stopped runs again.
 pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
-    let deadline = Instant::now() + timeout;
+    let begun = Instant::now();
     loop {
         let mut sleepers = Sleepers::default();
         let members = tree.members()?;
@@ -63,14 +67,16 @@ pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
         members.into_iter().for_each(|pid| sleepers.look(pid));
         let mut frozen = Frozen {
             processes: Vec::new(),
-            pending: std::mem::take(&mut tree.stragglers),
+            pending: still_ours(std::mem::take(&mut tree.stragglers)),
+            collector: Collector::start(),
         };
-        let stands_still = frozen.stop_all(tree, &sleepers, deadline);
+        let stands_still = frozen.stop_all(tree, &sleepers, (begun, timeout));
+        frozen.collector = None;
         if let Ok(true) = stands_still {
             return Ok(frozen);
         }
         frozen.release(tree);
-        if !stands_still? && Instant::now() > deadline {
+        if !stands_still? && begun.elapsed() > timeout {
             return Err(never_stands_still(tree.main()));
         }
     }
@@ -79,10 +85,20 @@ pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
 impl Frozen {
     /// A process that was running while we looked may have made another one: looks until nothing new is found.
     /// False when something has ended or executed a program meanwhile, so that it has to be done anew.
-    fn stop_all(&mut self, tree: &mut Tree, sleepers: &Sleepers, deadline: Instant) -> Result<bool> {
+    fn stop_all(
+        &mut self,
+        tree: &mut Tree,
+        sleepers: &Sleepers,
+        (begun, timeout): (Instant, Duration),
+    ) -> Result<bool> {
+        let deadline = begun + timeout;
         loop {
             let mut found_new = false;
             for pid in tree.members()? {
+                if lacks_main_thread(pid) && begun.elapsed() < MOMENT_OF_EXECUTION {
+                    std::thread::sleep(Duration::from_millis(1));
+                    return Ok(false);
+                }
                 found_new |= self.seize_new_threads(pid)?;
                 self.wait_stops(tree, deadline)?;
             }
@@ -92,7 +108,9 @@ impl Frozen {
                 break;
             }
         }
-        self.forget_ended(tree);
+        if !self.forget_ended(tree) {
+            return Ok(false);
+        }
         if self.processes.is_empty() {
             return Err(Error::Ended);
         }
@@ -109,6 +127,9 @@ impl Frozen {
             }
             match Running::seize(tid, Trace::Plain) {
                 Ok(running) => {
+                    self.collector
+                        .iter()
+                        .for_each(|collector| collector.note(pid, tid));
                     // ESRCH: it has ended since; waiting tells.
                     let _ = running.interrupt();
                     self.pending.push((pid, tid));
@@ -191,9 +212,11 @@ impl Frozen {
         }
     }
 
-    /// Collects threads that had stopped and were killed since. A thread that executes a program has killed them
-    /// and waits in execve(2) until they are collected, deaf to our request to stop.
+    /// Collects threads that were killed since they were seized. A thread that executes a program has killed them and
+    /// waits in execve(2) until they are collected, deaf to our request to stop.
     fn collect_dead(&mut self) {
+        self.pending
+            .retain(|(pid, tid)| *tid == pid.leader() || !has_died(*pid, *tid));
         for process in &mut self.processes {
             let leader = process.pid.leader();
             process.threads.retain(|thread| {
@@ -255,14 +278,22 @@ impl Frozen {
         }
     }
 
-    /// Lets go of processes that ended between two sweeps.
-    fn forget_ended(&mut self, tree: &mut Tree) {
-        for process in std::mem::take(&mut self.processes) {
-            match proc::Stat::read(process.pid) {
-                Ok(stat) if !stat.is_zombie() || stat.num_threads > 1 => self.processes.push(process),
-                _ => release_process(process, &mut |pid, status| tree.note_end(pid, status)),
-            }
+    /// Lets go of processes that ended between two sweeps. False when a main thread that had stopped has ended alone.
+    fn forget_ended(&mut self, tree: &mut Tree) -> bool {
+        let lost =
+            |process: &FrozenProcess| process.speaker() == process.pid && lacks_main_thread(process.pid);
+        if self.processes.iter().any(lost) {
+            return false;
         }
+        let lives = |process: &FrozenProcess| {
+            proc::Stat::read(process.pid).is_ok_and(|stat| !stat.is_zombie() || stat.num_threads > 1)
+        };
+        let (living, ended) = std::mem::take(&mut self.processes).into_iter().partition(lives);
+        self.processes = living;
+        for process in ended {
+            release_process(process, &mut |pid, status| tree.note_end(pid, status));
+        }
+        true
     }
 
     /// Lets every thread run again.
@@ -276,7 +307,7 @@ impl Frozen {
         let pending = std::mem::take(&mut self.pending);
         let stragglers = pending
             .into_iter()
-            .filter(|(pid, tid)| !release_late(*pid, *tid, note_end))
+            .filter_map(|straggler| release_late(straggler, note_end))
             .collect();
         for process in std::mem::take(&mut self.processes) {
             release_process(process, note_end);
@@ -330,47 +361,6 @@ impl Drop for Frozen {
     }
 }
 
-/// Lets the threads of a process run, the leader last: if the process was killed meanwhile, its leader cannot be
-/// collected before the others, and nobody but us, their tracer, can collect those.
-fn release_process(process: FrozenProcess, note_end: &mut dyn FnMut(Pid, Option<i32>)) {
-    for thread in process.threads.into_iter().rev() {
-        let tid = thread.stopped.tid();
-        if thread.stopped.owed() != 0 {
-            let _ = task::kill(process.pid, thread.stopped.owed());
-        }
-        if thread.stopped.detach().is_err() {
-            let status = collect_end(process.pid, tid);
-            if tid == process.pid.leader() {
-                note_end(process.pid, status);
-            }
-        }
-    }
-}
-
-/// Detaches a thread that was asked to stop, if it has by now. Gives whether it is dealt with.
-pub(crate) fn release_late(pid: Pid, tid: Tid, note_end: &mut dyn FnMut(Pid, Option<i32>)) -> bool {
-    let running = Running::born(tid);
-    match running.wait(Instant::now()) {
-        Ok(Wait::Stopped(stop)) => {
-            let signal = if let Stop::Signal(signal) = stop {
-                signal
-            } else {
-                0
-            };
-            let _ = running.into_stopped().detach_with(signal);
-            true
-        }
-        Ok(Wait::Gone(status)) => {
-            if tid == pid.leader() {
-                note_end(pid, status);
-            }
-            true
-        }
-        Ok(Wait::TimedOut) => false,
-        Err(_) => true,
-    }
-}
-
 /// Threads of a process; none when it is gone.
 fn tasks_of(pid: Pid) -> Result<Vec<Tid>> {
     match proc::tasks(pid) {
@@ -379,34 +369,12 @@ fn tasks_of(pid: Pid) -> Result<Vec<Tid>> {
     }
 }
 
-/// Collects a thread that we have killed.
-fn collect_killed(tid: Tid) -> Option<i32> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        match Running::born(tid).wait(deadline) {
-            Ok(Wait::Stopped(_)) => {}
-            Ok(Wait::Gone(status)) => return status,
-            _ => return None,
-        }
-    }
-}
+/// How long a process may be without its main thread while another thread executes a program: that takes its place.
+/// After it, the main thread has ended for good.
+const MOMENT_OF_EXECUTION: Duration = Duration::from_millis(20);
 
-/// Collects a thread that could not be detached because it is dying, and gives its wait status. After an execve(2) in
-/// a thread that was let go before, the main thread is another one by now, and none of ours.
-pub(crate) fn collect_end(pid: Pid, tid: Tid) -> Option<i32> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let is_ours = || proc::Status::read((pid, tid)).is_ok_and(|status| status.tracer != 0);
-    loop {
-        match Running::born(tid).wait(Instant::now() + Duration::from_millis(1)) {
-            Ok(Wait::Gone(status)) => return status,
-            Ok(Wait::TimedOut) if is_ours() && Instant::now() < deadline => {}
-            Ok(Wait::Stopped(_)) => {
-                let _ = Running::born(tid).into_stopped().detach();
-                return None;
-            }
-            _ => return None,
-        }
-    }
+fn lacks_main_thread(pid: Pid) -> bool {
+    proc::Stat::read(pid).is_ok_and(|stat| stat.is_zombie() && stat.num_threads > 1)
 }
 
 fn cannot_seize(pid: Pid, tid: Tid, source: std::io::Error) -> Error {

@@ -242,6 +242,9 @@ pub(crate) fn records(writer: &mut ImageWriter, collected: &Collected) -> Result
     for pipe in &collected.pipes {
         writer.record(SectionKind::Pipe, pipe)?;
     }
+    for terminal in &collected.terminals {
+        writer.record(SectionKind::Terminal, terminal)?;
+    }
     Ok(())
 }
 

@@ -57,7 +57,30 @@ pub(crate) fn collect_inside(pid: Pid, record: &mut ProcessV1, remote: &mut Remo
     ask_attributes(record, remote).context(name)
 }
 
+/// Features of the extended state that only those have who ask (Documentation/arch/x86/xstate.rst). A kernel without them
+/// does not know the call.
+fn ask_extended_features(remote: &mut Remote<'_>) -> io::Result<u64> {
+    const ARCH_GET_XCOMP_PERM: u64 = 0x1022;
+    let out = remote.put(0, &[0; 8])?;
+    match remote.call(libc::SYS_arch_prctl, [ARCH_GET_XCOMP_PERM, out, 0, 0, 0, 0])? {
+        Ok(_) => Ok(u64::from_ne_bytes(remote.get(0)?)),
+        Err(_) => Ok(0),
+    }
+}
+
+/// The other direction.
+fn request_extended_features(wanted: u64, remote: &mut Remote<'_>) -> io::Result<()> {
+    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+    let missing = wanted & !ask_extended_features(remote)?;
+    for feature in (0..u64::BITS).filter(|bit| missing >> bit & 1 == 1) {
+        let arguments = [ARCH_REQ_XCOMP_PERM, feature.into(), 0, 0, 0, 0];
+        remote.must(libc::SYS_arch_prctl, arguments)?;
+    }
+    Ok(())
+}
+
 fn ask_attributes(record: &mut ProcessV1, remote: &mut Remote<'_>) -> io::Result<()> {
+    record.extended_features = ask_extended_features(remote)?;
     let mut ask = |option: u64| remote.call(libc::SYS_prctl, [option, 0, 0, 0, 0, 0]);
     record.dumpable = ask(PR_GET_DUMPABLE)?? as u32;
     record.thp_disabled = ask(PR_GET_THP_DISABLE)?.unwrap_or(0) != 0;
@@ -80,10 +103,11 @@ pub(crate) fn rebuild(
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     let name = || format!("cannot rebuild process {}", record.pid);
-    enter_folders(record, places, remote)?;
-    remote
-        .must(libc::SYS_umask, [record.umask.into(), 0, 0, 0, 0, 0])
-        .context(name)?;
+    // A deleted one is the current folder already.
+    match record.deleted_folder {
+        0 => enter_folders(record.folders.as_ref(), record.umask, places, remote)?,
+        _ => set_umask(record.umask, remote)?,
+    }
     remote
         .must(libc::SYS_personality, [record.personality.into(), 0, 0, 0, 0, 0])
         .context(name)?;
@@ -100,9 +124,14 @@ pub(crate) fn rebuild(
     Ok(())
 }
 
-fn enter_folders(record: &ProcessV1, places: &Places, remote: &mut Remote<'_>) -> Result<()> {
-    // A deleted one is the current folder already.
-    let Some(folders) = record.folders.as_ref().filter(|_| record.deleted_folder == 0) else {
+/// Current folder and umask, of a process or of a thread that has its own.
+pub(crate) fn enter_folders(
+    folders: Option<&PathFolderV1>,
+    umask: u32,
+    places: &Places,
+    remote: &mut Remote<'_>,
+) -> Result<()> {
+    let Some(folders) = folders else {
         return Ok(());
     };
     let folder = places.path(&folders.cwd);
@@ -112,11 +141,19 @@ fn enter_folders(record: &ProcessV1, places: &Places, remote: &mut Remote<'_>) -
     let address = remote.put(0, &path).context(name)?;
     remote
         .must(libc::SYS_chdir, [address, 0, 0, 0, 0, 0])
-        .context(name)
+        .context(name)?;
+    set_umask(umask, remote)
+}
+
+fn set_umask(umask: u32, remote: &mut Remote<'_>) -> Result<()> {
+    remote
+        .must(libc::SYS_umask, [umask.into(), 0, 0, 0, 0, 0])
+        .context(|| "cannot set the umask of a process".to_owned())
         .map(drop)
 }
 
 fn tell_attributes(record: &ProcessV1, remote: &mut Remote<'_>) -> io::Result<()> {
+    request_extended_features(record.extended_features, remote)?;
     let mut tell = |option: u64, value: u64| {
         remote
             .must(libc::SYS_prctl, [option, value, 0, 0, 0, 0])

@@ -12,6 +12,7 @@ mod name;
 mod pair;
 mod queue;
 mod tcp;
+mod udp;
 mod unix;
 
 use super::descriptor::Seen;
@@ -97,6 +98,38 @@ pub(crate) fn rebuild(
     Ok(made)
 }
 
+/// What is done to the TCP sockets of a computation right before it is ended: the kernel remembers closed connections
+/// for a minute, and would not give their addresses to a restart meanwhile. If we are killed in between, the program
+/// runs on with SO_REUSEADDR set, which does not matter to what is connected already.
+#[derive(Debug, Default)]
+pub(crate) struct Farewell(Vec<OwnedFd>);
+
+impl Farewell {
+    /// Those among the descriptions of a frozen computation.
+    pub fn of<'a>(seen: impl Iterator<Item = &'a Seen>, records: &[DescriptionV1]) -> Farewell {
+        let is_tcp = |record: &DescriptionV1| matches!(record.kind, Some(DescriptionKind::TcpConnection(_)));
+        let sockets = seen.zip(records).filter(|(_, record)| is_tcp(record));
+        Farewell(
+            sockets
+                .filter_map(|(seen, _)| seen.duplicate.try_clone().ok())
+                .collect(),
+        )
+    }
+
+    /// Lets their addresses be used again at once.
+    pub fn say(self) {
+        for socket in self.0 {
+            // Without it, a restart waits.
+            let _ = set_option(
+                socket.as_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_REUSEADDR,
+                &1_i32.to_ne_bytes(),
+            );
+        }
+    }
+}
+
 /// What poll(2) says.
 fn signs(seen: &Seen) -> PollFlags {
     let mut fds = [PollFd::new(
@@ -115,7 +148,7 @@ fn buffer(shown: i32) -> u32 {
 }
 
 /// Options that are kept as they are, by level.
-const KEPT: [(i32, &[i32]); 5] = [
+const KEPT: [(i32, &[i32]); 6] = [
     (
         libc::SOL_SOCKET,
         &[
@@ -185,6 +218,7 @@ const KEPT: [(i32, &[i32]); 5] = [
         libc::IPPROTO_UDP,
         &[libc::UDP_CORK, libc::UDP_SEGMENT, libc::UDP_GRO],
     ),
+    (libc::IPPROTO_UDPLITE, &[UDPLITE_SEND_CSCOV, UDPLITE_RECV_CSCOV]),
     (
         libc::IPPROTO_IP,
         &[
@@ -259,6 +293,8 @@ const TCP_FASTOPEN_CONNECT: i32 = 30;
 const TCP_FASTOPEN_NO_COOKIE: i32 = 34;
 const TCP_INQ: i32 = 36;
 const TCP_TX_DELAY: i32 = 37;
+const UDPLITE_SEND_CSCOV: i32 = 10;
+const UDPLITE_RECV_CSCOV: i32 = 11;
 const IP_RECVFRAGSIZE: i32 = 25;
 const IP_RECVERR_RFC4884: i32 = 26;
 const IP_LOCAL_PORT_RANGE: i32 = 51;
@@ -286,7 +322,10 @@ fn set_options(socket: BorrowedFd<'_>, options: &[SocketOptionV1]) -> io::Result
     for wanted in options {
         let now = option(socket, wanted.level, wanted.name);
         if now.is_ok_and(|now| now != wanted.value) {
-            set_option(socket, wanted.level, wanted.name, &wanted.value)?;
+            set_option(socket, wanted.level, wanted.name, &wanted.value).map_err(|e| {
+                let (level, name) = (wanted.level, wanted.name);
+                io::Error::new(e.kind(), format!("option {name} of level {level}: {e}"))
+            })?;
         }
     }
     Ok(())

@@ -136,6 +136,13 @@ fn remaining_ns(pid: Pid, registers: &Registers, first: InterruptedBefore) -> Op
 
 const NANOSECONDS: u64 = 1_000_000_000;
 
+/// What of the extended state only the thread itself can load.
+pub(crate) fn load_extended_state(remote: &mut Remote<'_>, record: &ThreadV1) -> Result<()> {
+    remote
+        .load_extended_state(&ExtendedState(record.xstate.clone()))
+        .context(|| format!("cannot load the AMX registers of thread {}", record.tid))
+}
+
 /// Lets a rebuilt thread fall asleep again for what was left, and interrupts it: the kernel has its restart
 /// block again, and the thread goes on like one that was only stopped. Gives its registers.
 pub(crate) fn sleep_again(remote: &mut Remote<'_>, record: &ThreadV1) -> Result<Option<Registers>> {
@@ -203,7 +210,10 @@ pub(crate) fn collect(
     let name = || format!("cannot ask for the state of {}", thread_name(pid, tid));
     let status = proc::Status::read((pid, tid)).context_proc()?;
     let (robust_list, robust_list_len) = task::robust_list(tid).context(name)?;
+    let own = super::sharing::own_folders(pid, tid)?;
     let mut record = ThreadV1 {
+        umask: own.as_ref().map_or(0, |(_, umask)| *umask),
+        folders: own.map(|(folders, _)| folders),
         tid: status.ns_pids.last().copied().unwrap_or(tid.0),
         registers: going_on.registers.to_bytes(),
         interrupted: going_on.sleep,

@@ -5,9 +5,9 @@ use crate::checkpoint::kin_of;
 use crate::init::FOOTHOLD_SIZE;
 use crate::lineage::{self, Kin, Step};
 use crate::resource::object::Placement;
-use crate::resource::vdso;
+use crate::resource::{terminal, vdso};
 use crate::{Error, Result};
-use rethaw_image::record::{ComputationV1, DescriptionV1, PipeV1, ProcessV1, SharedObjectV1};
+use rethaw_image::record::{ComputationV1, DescriptionV1, PipeV1, ProcessV1, SharedObjectV1, TerminalV1};
 use rethaw_image::{ImageReader, SectionKind};
 use rethaw_sys::namespace::{self, ClockOffsets};
 use rethaw_sys::proc::Pid;
@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub descriptions: BTreeMap<u32, DescriptionV1>,
     pub objects: BTreeMap<u32, SharedObjectV1>,
     pub pipes: BTreeMap<u32, PipeV1>,
+    /// By their numbers (/dev/pts).
+    pub terminals: BTreeMap<u32, TerminalV1>,
     pub places: Places,
     /// Where objects come from; decided by `check::objects`.
     pub placements: BTreeMap<u32, Placement>,
@@ -51,14 +53,19 @@ impl Plan {
         let foothold = free_range(&processes).ok_or_else(|| damaged("no free address range"))?;
         let descriptions: Vec<DescriptionV1> = reader.records(SectionKind::Description)?;
         let pipes: Vec<PipeV1> = reader.records(SectionKind::Pipe)?;
+        let descriptions = descriptions.into_iter().map(|d| (d.id, d)).collect();
+        let terminals: Vec<TerminalV1> = reader.records(SectionKind::Terminal)?;
+        let terminals = terminals.into_iter().map(|t| (t.number, t)).collect();
+        terminal::check(&terminals, &descriptions, &processes)?;
         Ok(Plan {
             computation,
             processes,
             ended,
             births,
-            descriptions: descriptions.into_iter().map(|d| (d.id, d)).collect(),
+            descriptions,
             objects: objects.into_iter().map(|o| (o.object, o)).collect(),
             pipes: pipes.into_iter().map(|p| (p.pipe, p)).collect(),
+            terminals,
             places: Places(options.map.clone()),
             placements: BTreeMap::new(),
             foothold,

@@ -2,21 +2,24 @@
 
 use super::family::Family;
 use super::plan::Plan;
-use super::stub::Stub;
+use super::stub::{Stub, own_foothold};
 use crate::Result;
 use crate::checkpoint::Progress;
-use crate::checkpoint::freeze::collect_end;
+use crate::checkpoint::collect_end;
 use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::resource::file::folder;
 use crate::resource::object::{Made, RebuiltObjects};
 use crate::resource::table::Table;
+use crate::resource::terminal::Terminals;
+use crate::resource::terminal::outside::{self, Redraw};
 use crate::resource::{credentials, limit, memory, process, signal, thread, timer};
 use crate::tree::{Ended, InterruptedBefore, Main};
 use rethaw_image::ImageReader;
 use rethaw_image::record::ProcessV1;
 use rethaw_sys::proc::{Pid, Tid};
 use rethaw_sys::ptrace::{Running, Stopped, Trace, Wait};
+use rethaw_sys::remote::Remote;
 use rethaw_sys::task;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -59,10 +62,19 @@ impl Rebuilt {
         if init.keeper().is_some() {
             rebuilt.parents.push(stop_init(init.pid())?);
         }
-        rebuilt.stubs = Family::new(plan, &mut parent)?
-            .make(|stub, record| rebuild_memory(stub, record, plan, reader, &objects, progress, warnings))?;
+        let mut terminals = build_terminals(plan, &mut parent)?;
+        rebuilt.stubs = Family::new(plan, &mut parent)?.make(|stub, record, parent| {
+            let sources = memory::Sources {
+                plan,
+                process: record,
+                objects: &objects,
+                parent: parent.and_then(|parent| parent.memory.as_ref()),
+            };
+            rebuild_memory(stub, record, reader, &sources, progress, warnings)
+        })?;
         rebuilt.parents.push(parent);
-        let mut table = Table::new(plan, init)?;
+        terminals.open_controlling(plan, &mut rebuilt.stubs)?;
+        let mut table = Table::new(plan, init, terminals)?;
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             folder::enter_deleted(stub, record, &objects)?;
             table.rebuild(stub, record, &objects, warnings)?;
@@ -99,6 +111,11 @@ impl Rebuilt {
             .find(|(_, r)| r.pid == inside);
         main.map(|(stub, _)| Main::Lives(stub.pid))
             .ok_or_else(|| super::plan::damaged("no main process"))
+    }
+
+    /// Gives the launcher's terminal to the program.
+    pub fn hand_over_terminal(&self, plan: &Plan) -> Option<Redraw> {
+        outside::hand_over(plan, &self.stubs)
     }
 
     /// Lets everything run, the init last: if we are killed before, everything dies with it.
@@ -144,12 +161,22 @@ fn stop_init(pid: Pid) -> Result<Stopped> {
     }
 }
 
+/// Before the processes: whoever leads a session gets its controlling terminal before it has children.
+fn build_terminals(plan: &Plan, init: &mut Stopped) -> Result<Terminals> {
+    let pid = Pid(init.tid().0);
+    let name = || "cannot use the init".to_owned();
+    let foothold = own_foothold(pid, plan.foothold).context(name)?;
+    let mut remote = Remote::begin_disposable(init, &foothold).context(name)?;
+    let terminals = Terminals::build(plan, pid, &mut remote)?;
+    remote.end().context(name)?;
+    Ok(terminals)
+}
+
 fn rebuild_memory(
     stub: &mut Stub,
     record: &ProcessV1,
-    plan: &Plan,
     reader: &ImageReader,
-    objects: &RebuiltObjects,
+    sources: &memory::Sources<'_>,
     progress: Progress<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
@@ -157,19 +184,7 @@ fn rebuild_memory(
         return Err(Error::Ended);
     };
     signal::reset(&mut stub.remote()?)?;
-    stub.empty()?;
-    memory::rebuild(
-        stub,
-        address_space,
-        reader,
-        &memory::Sources {
-            plan,
-            process: record,
-            objects,
-        },
-        progress,
-        warnings,
-    )
+    memory::rebuild(stub, address_space, reader, sources, progress, warnings)
 }
 
 /// Threads and everything that needs no other process.
@@ -186,7 +201,9 @@ fn rebuild_process(
     process::rebuild(pid, record, &plan.places, &mut stub.remote()?, warnings)?;
     for (index, thread) in record.threads.iter().enumerate() {
         let tid = stub.threads[index].tid();
-        thread::rebuild(&mut stub.remote_in(index)?, tid, thread, warnings)?;
+        let mut remote = stub.remote_in(index)?;
+        process::enter_folders(thread.folders.as_ref(), thread.umask, &plan.places, &mut remote)?;
+        thread::rebuild(&mut remote, tid, thread, warnings)?;
     }
     signal::rebuild(&mut stub.remote()?, record)?;
     timer::rebuild_posix(&mut stub.remote()?, &record.posix_timers)
@@ -229,6 +246,7 @@ fn finish_process(
     timer::arm(&mut stub.remote()?, record).context(name)?;
     let mut asleep = Vec::new();
     for (index, thread) in record.threads.iter().enumerate() {
+        thread::load_extended_state(&mut stub.remote_in(index)?, thread)?;
         asleep.push(thread::sleep_again(&mut stub.remote_in(index)?, thread)?);
     }
     stub.leave()?;

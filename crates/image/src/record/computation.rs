@@ -1,3 +1,5 @@
+use super::OutsideTerminalV1;
+
 /// What the image is of: one record per image.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ComputationV1 {
@@ -47,6 +49,9 @@ pub struct ComputationV1 {
     /// for the init of the program's namespaces.
     #[prost(int32, tag = "15")]
     pub parent_pid: i32,
+    /// The terminal that it has from its launcher.
+    #[prost(message, optional, tag = "25")]
+    pub terminal: Option<OutsideTerminalV1>,
 }
 
 /// Where and when a checkpoint was taken.

@@ -39,11 +39,13 @@ pub(super) fn ask_break(record: &mut MemoryV1, remote: &mut Remote<'_>) -> Resul
 }
 
 /// Boundaries, auxiliary vector and executable (PR_SET_MM_MAP, Linux 3.18; the executable needs
-/// CAP_CHECKPOINT_RESTORE in the process's user namespace).
+/// CAP_CHECKPOINT_RESTORE in the process's user namespace). With `same_program` the process has the executable from
+/// its parent, and cannot change it while it is mapped (EBUSY).
 pub(super) fn rebuild(
     stub: &mut Stub,
     record: &MemoryV1,
     sources: &Sources<'_>,
+    same_program: bool,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     const PR_SET_MM: u64 = 35;
@@ -52,14 +54,9 @@ pub(super) fn rebuild(
     let Some(layout) = &record.layout else {
         return Ok(());
     };
-    let exe_fd = match exe::open(stub, record, sources) {
-        Ok(fd) => fd as u32,
-        Err(e) => {
-            warnings.push(format!(
-                "/proc/self/exe shows rethaw instead of the program ({e})"
-            ));
-            u32::MAX
-        }
+    let exe_fd = match same_program {
+        true => u32::MAX,
+        false => open_executable(stub, record, sources, warnings),
     };
     let mut remote = stub.remote()?;
     let auxv = remote.put(1024, &record.auxv).context(name)?;
@@ -96,4 +93,22 @@ pub(super) fn rebuild(
             .context(name)?;
     }
     Ok(())
+}
+
+/// Opens the executable inside. Gives the descriptor there, or -1 (none) where it cannot be opened.
+fn open_executable(
+    stub: &mut Stub,
+    record: &MemoryV1,
+    sources: &Sources<'_>,
+    warnings: &mut Vec<String>,
+) -> u32 {
+    match exe::open(stub, record, sources) {
+        Ok(fd) => fd as u32,
+        Err(e) => {
+            warnings.push(format!(
+                "/proc/self/exe shows rethaw instead of the program ({e})"
+            ));
+            u32::MAX
+        }
+    }
 }

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::error::Error;
 use crate::restart::damaged;
 use rethaw_sys::inet_diag::canonical;
-use rethaw_sys::socket::option;
+use rethaw_sys::socket::{int_option, option_of_length};
 use rustix::net::SocketAddrAny;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::BorrowedFd;
@@ -35,7 +35,10 @@ pub(super) fn must(text: &str) -> Result<SocketAddr> {
 /// The other end's address (SO_PEERNAME). Unlike getpeername(2) it is told after the connection has ended too.
 pub(super) fn peer(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
     const SO_PEERNAME: i32 = 28;
-    let bytes = option(socket, libc::SOL_SOCKET, SO_PEERNAME).ok()?;
+    // The kernel refuses to give it into more bytes than an address of the family has.
+    let v4 = int_option(socket, libc::SOL_SOCKET, libc::SO_DOMAIN).ok()? == libc::AF_INET;
+    let length = if v4 { 16 } else { 28 }; // struct sockaddr_in, sockaddr_in6
+    let bytes = option_of_length(socket, libc::SOL_SOCKET, SO_PEERNAME, length).ok()?;
     let family = u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?);
     let port = u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?);
     let found = if i32::from(family) == libc::AF_INET {

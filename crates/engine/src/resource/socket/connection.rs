@@ -2,16 +2,17 @@
 //! waited are sent again.
 
 use super::drain::{Room, acknowledge};
+use super::internet::{REMEMBERED, is_remembered};
 use super::{address, internet, shut};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::restart::damaged;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketV1, TcpConnectionV1, TcpStage};
 use rethaw_sys::inet::unacknowledged;
-use rethaw_sys::inet_diag::{canonical, state, tcp_socket};
+use rethaw_sys::inet_diag::canonical;
 use rethaw_sys::socket::{int_option, set_option};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{SendFlags, SocketFlags, accept_with, connect, getsockname, listen, send};
+use rustix::net::{SendFlags, SocketFlags, accept_with, bind, connect, getsockname, listen, send};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -122,8 +123,11 @@ fn pair(one: End<'_>, two: End<'_>, servers: &BTreeSet<u16>) -> Result<(OwnedFd,
     } else {
         join(&a, &b, REMEMBERED)?
     };
-    refill(&b, &a, one.0)?;
-    refill(&a, &b, two.0)?;
+    let name = || "cannot rebuild a TCP connection".to_owned();
+    internet::set_sizes(a.as_fd(), one.1).context(name)?;
+    internet::set_sizes(b.as_fd(), two.1).context(name)?;
+    refill(&b, &a, one.0, false)?;
+    refill(&a, &b, two.0, false)?;
     finish(&a, one.1)?;
     finish(&b, two.1)?;
     stop_receiving(&a, one.1, Some(two.1))?;
@@ -135,7 +139,7 @@ fn pair(one: End<'_>, two: End<'_>, servers: &BTreeSet<u16>) -> Result<(OwnedFd,
 fn half(connection: &TcpConnectionV1, record: &SocketV1) -> Result<OwnedFd> {
     let name = || "cannot rebuild a TCP connection".to_owned();
     let (own, other) = with_stranger(record)?;
-    refill(&other, &own, connection)?;
+    refill(&other, &own, connection, !connection.queue.is_empty())?;
     if connection.reset {
         cut(other).context(name)?;
         wait_for(&own, PollFlags::ERR).context(name)?;
@@ -151,7 +155,7 @@ fn half(connection: &TcpConnectionV1, record: &SocketV1) -> Result<OwnedFd> {
 fn over(connection: &TcpConnectionV1, record: &SocketV1) -> Result<OwnedFd> {
     let name = || "cannot rebuild a TCP connection that has ended".to_owned();
     let (own, other) = with_stranger(record)?;
-    refill(&other, &own, connection)?;
+    refill(&other, &own, connection, !connection.queue.is_empty())?;
     cut(other).context(name)?;
     wait_for(&own, PollFlags::ERR).context(name)?;
     if !connection.reset {
@@ -180,6 +184,9 @@ fn wait_for(socket: &OwnedFd, sign: PollFlags) -> io::Result<()> {
     }
 }
 
+/// Between loopback addresses, a closed connection is forgotten within a second.
+const A_MOMENT: Duration = Duration::from_millis(1500);
+
 /// A connection to a socket of our own, at the other end's old address if that is free here, else at another one.
 /// What is over anyway needs no old address at all, if it is not to be had.
 fn with_stranger(record: &SocketV1) -> Result<(OwnedFd, OwnedFd)> {
@@ -194,7 +201,7 @@ fn with_stranger(record: &SocketV1) -> Result<(OwnedFd, OwnedFd)> {
     };
     let peer = address::parse(&record.peer_address)?;
     if let Some(peer) = peer.filter(|peer| address::is_here(canonical(*peer).ip()))
-        && let Ok(joined) = join(&own, &at(peer), Duration::ZERO)
+        && let Ok(joined) = join(&own, &at(peer), A_MOMENT)
     {
         return Ok(joined);
     }
@@ -229,9 +236,6 @@ impl Place<'_> {
     }
 }
 
-/// How long the kernel remembers a connection that was closed (TCP_TIMEWAIT_LEN), and a little more.
-const REMEMBERED: Duration = Duration::from_secs(62);
-
 /// Connects `a` with `b`, which accepts. The kernel may remember a connection with the same addresses, at the end that
 /// was closed first: then the other one has to connect. Between loopback addresses it forgets within a second
 /// (net.ipv4.tcp_tw_reuse), else within a minute.
@@ -244,35 +248,30 @@ fn join(a: &Place<'_>, b: &Place<'_>, patience: Duration) -> Result<(OwnedFd, Ow
         if let Some((b, a)) = try_join(b, a)? {
             return Ok((a, b));
         }
-        if Instant::now() >= deadline || !is_remembered(a.address, b.address) {
+        if Instant::now() >= deadline || !(is_remembered(a.address) || is_remembered(b.address)) {
             return Err(Error::CannotRestart {
                 what: format!(
-                    "there is a TCP connection between {} and {} already",
+                    "the addresses of a TCP connection between {} and {} are in use",
                     a.address, b.address
                 ),
-                remedy: "end the programs that have it (perhaps this one runs already)".to_owned(),
+                remedy: "end the programs that use them (perhaps this one runs already)".to_owned(),
             });
         }
         std::thread::sleep(Duration::from_millis(100));
     }
 }
 
-fn is_remembered(a: SocketAddr, b: SocketAddr) -> bool {
-    let waits = |own, peer| matches!(tcp_socket(own, peer), Ok(Some(found)) if found.state != state::ESTABLISHED && found.inode == 0);
-    waits(a, b) || waits(b, a)
-}
-
-/// None: the kernel has a connection with these addresses.
+/// None: an address, or the connection, is in use or not forgotten yet.
 fn try_join(client: &Place<'_>, server: &Place<'_>) -> Result<Option<(OwnedFd, OwnedFd)>> {
     let name = || format!("cannot connect {} with {} again", client.address, server.address);
-    let listener = internet::bound(server.record, Some(server.address))?;
+    let Some(listener) = internet::try_bound(server.record, server.address)? else {
+        return Ok(None);
+    };
     listen(&listener, 8).context(name)?;
     let own = SocketAddr::try_from(getsockname(&listener).context(name)?).context(name)?;
-    let connector = internet::bound(client.record, Some(client.address))?;
-    match connect_within(&connector, address::in_family(own, client.record.family)) {
-        Err(e) if e.raw_os_error() == Some(libc::EADDRNOTAVAIL) => return Ok(None),
-        outcome => outcome.context(name)?,
-    }
+    let Some(connector) = connect_from(client, address::in_family(own, client.record.family))? else {
+        return Ok(None);
+    };
     let wanted = SocketAddr::try_from(getsockname(&connector).context(name)?).context(name)?;
     loop {
         wait_for(&listener, PollFlags::IN).context(name)?;
@@ -282,6 +281,57 @@ fn try_join(client: &Place<'_>, server: &Place<'_>) -> Result<Option<(OwnedFd, O
             return Ok(Some((connector, accepted)));
         }
     }
+}
+
+/// A socket that connects from its old address. None: that is in use or not forgotten yet.
+fn connect_from(client: &Place<'_>, peer: SocketAddr) -> Result<Option<OwnedFd>> {
+    let name = || format!("cannot connect {} with {peer} again", client.address);
+    if let Some(connector) = connect_by_range(client, peer)? {
+        return Ok(Some(connector));
+    }
+    let Some(connector) = internet::try_bound(client.record, client.address)? else {
+        return Ok(None);
+    };
+    match connect_within(&connector, peer) {
+        Err(e) if e.raw_os_error() == Some(libc::EADDRNOTAVAIL) => Ok(None),
+        outcome => {
+            outcome.context(name)?;
+            Ok(Some(connector))
+        }
+    }
+}
+
+/// The kernel itself chooses the port, as it did for the program, out of a range of this one port (IP_LOCAL_PORT_RANGE,
+/// Linux 6.3). So it also gives one that another connection has, or that a closed connection had. None: it does not.
+fn connect_by_range(client: &Place<'_>, peer: SocketAddr) -> Result<Option<OwnedFd>> {
+    let port = client.address.port();
+    let socket = internet::unbound(client.record)?;
+    let fd = socket.as_fd();
+    let late = libc::IP_BIND_ADDRESS_NO_PORT;
+    let set = |name: i32, value: u32| set_option(fd, libc::IPPROTO_IP, name, &value.to_ne_bytes());
+    let before = int_option(fd, libc::IPPROTO_IP, late)
+        .unwrap_or(0)
+        .cast_unsigned();
+    let range = u32::from(port) << 16 | u32::from(port);
+    if port == 0 || set(late, 1).is_err() || set(super::IP_LOCAL_PORT_RANGE, range).is_err() {
+        return Ok(None);
+    }
+    match bind(&socket, &SocketAddr::new(client.address.ip(), 0)) {
+        Err(rustix::io::Errno::ADDRNOTAVAIL) => return Err(address::not_here(&client.address)),
+        Err(_) => return Ok(None),
+        Ok(()) => {}
+    }
+    let connected = connect_within(&socket, peer).is_ok();
+    let own = getsockname(&socket)
+        .ok()
+        .and_then(|own| SocketAddr::try_from(own).ok());
+    // The range counts only inside of net.ipv4.ip_local_port_range.
+    if !connected || own.map(|own| own.port()) != Some(port) {
+        return Ok(None);
+    }
+    let back = set(late, before).and_then(|()| set(super::IP_LOCAL_PORT_RANGE, 0));
+    back.context(|| "cannot set options of a socket".to_owned())?;
+    Ok(Some(socket))
 }
 
 /// Connects, but does not wait for ever where a firewall swallows the packets.
@@ -303,65 +353,102 @@ fn begin_connect(socket: &OwnedFd, peer: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// Sends again what waited to be read in `to`.
-fn refill(from: &OwnedFd, to: &OwnedFd, connection: &TcpConnectionV1) -> Result<()> {
-    const ALWAYS_FITS: usize = 16 << 10;
+/// Sends again what waited to be read in `to`. What does not fit there stays in the sender's buffer, as it was before;
+/// only what does not fit there either makes the receiver's buffer larger. `whole`: the sender is about to be closed.
+fn refill(from: &OwnedFd, to: &OwnedFd, connection: &TcpConnectionV1, whole: bool) -> Result<()> {
     let name = || "cannot put back the bytes in flight of a TCP connection".to_owned();
     let queue = &connection.queue[..];
-    let room = (queue.len() > ALWAYS_FITS).then(|| Room::make(to));
-    let room = room.transpose().context(name)?;
+    let mut way = Way {
+        from,
+        to,
+        room: whole.then(|| Room::make(to)).transpose().context(name)?,
+    };
     match &connection.urgent {
-        None => send_all(from, to, queue, SendFlags::empty()).context(name)?,
+        None => way.send(queue, SendFlags::empty()).context(name)?,
         Some(urgent) => {
             let at = usize::try_from(urgent.at).ok();
             let Some((before, after)) = at.and_then(|at| queue.split_at_checked(at)) else {
                 return Err(damaged("an urgent byte outside of its queue"));
             };
-            send_all(from, to, before, SendFlags::empty()).context(name)?;
-            send_all(from, to, &[urgent.byte as u8], SendFlags::OOB).context(name)?;
-            send_all(from, to, after, SendFlags::empty()).context(name)?;
+            way.send(before, SendFlags::empty()).context(name)?;
+            way.send(&[urgent.byte as u8], SendFlags::OOB).context(name)?;
+            way.send(after, SendFlags::empty()).context(name)?;
         }
     }
-    let deadline = Instant::now() + LONGEST;
-    while unacknowledged(from.as_fd()).context(name)? > 0 && Instant::now() < deadline {
-        acknowledge(to.as_fd());
-        std::thread::sleep(Duration::from_micros(200));
-    }
-    room.map_or(Ok(()), Room::leave).context(name)
+    way.settle().context(name)
 }
 
-/// Longest time without any progress.
+/// One direction of a connection, while it is filled.
+struct Way<'a> {
+    from: &'a OwnedFd,
+    to: &'a OwnedFd,
+    room: Option<Room<'a>>,
+}
+
+impl Way<'_> {
+    fn send(&mut self, mut bytes: &[u8], flags: SendFlags) -> io::Result<()> {
+        let mut progress = Instant::now();
+        while !bytes.is_empty() {
+            match send(
+                self.from,
+                bytes,
+                flags | SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+            ) {
+                Ok(sent) => {
+                    bytes = &bytes[sent..];
+                    progress = Instant::now();
+                }
+                Err(rustix::io::Errno::AGAIN) if progress.elapsed() < STANDSTILL => self.wait()?,
+                Err(rustix::io::Errno::AGAIN) if self.room.is_none() => {
+                    self.room = Some(Room::make(self.to)?);
+                    progress = Instant::now();
+                }
+                Err(rustix::io::Errno::AGAIN) if progress.elapsed() < LONGEST => self.wait()?,
+                Err(rustix::io::Errno::AGAIN) => {
+                    let text = format!(
+                        "{} bytes do not fit into the buffers (net.ipv4.tcp_rmem)",
+                        bytes.len()
+                    );
+                    return Err(io::Error::other(text));
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&self) -> io::Result<()> {
+        acknowledge(self.to.as_fd());
+        let mut fds = [PollFd::new(self.from, PollFlags::OUT)];
+        let moment = Timespec {
+            tv_sec: 0,
+            tv_nsec: 2_000_000,
+        };
+        poll(&mut fds, Some(&moment)).map(drop).map_err(io::Error::from)
+    }
+
+    /// Waits until what fits has arrived.
+    fn settle(self) -> io::Result<()> {
+        let (mut before, mut progress) = (u32::MAX, Instant::now());
+        loop {
+            acknowledge(self.to.as_fd());
+            let now = unacknowledged(self.from.as_fd())?;
+            if now == 0 || progress.elapsed() > STANDSTILL {
+                break;
+            }
+            if now != before {
+                (before, progress) = (now, Instant::now());
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        self.room.map_or(Ok(()), Room::leave)
+    }
+}
+
+/// After this, nothing moves any more.
+const STANDSTILL: Duration = Duration::from_millis(30);
+/// Longest time without any progress, although there is room.
 const LONGEST: Duration = Duration::from_secs(5);
-
-fn send_all(from: &OwnedFd, to: &OwnedFd, mut bytes: &[u8], flags: SendFlags) -> io::Result<()> {
-    let mut progress = Instant::now();
-    while !bytes.is_empty() {
-        match send(from, bytes, flags | SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Ok(sent) => {
-                bytes = &bytes[sent..];
-                progress = Instant::now();
-            }
-            Err(rustix::io::Errno::AGAIN) if progress.elapsed() < LONGEST => {
-                acknowledge(to.as_fd());
-                let mut fds = [PollFd::new(from, PollFlags::OUT)];
-                let moment = Timespec {
-                    tv_sec: 0,
-                    tv_nsec: 2_000_000,
-                };
-                poll(&mut fds, Some(&moment))?;
-            }
-            Err(rustix::io::Errno::AGAIN) => {
-                let text = format!(
-                    "{} bytes do not fit into the buffers (net.ipv4.tcp_rmem)",
-                    bytes.len()
-                );
-                return Err(io::Error::other(text));
-            }
-            Err(e) => return Err(e.into()),
-        }
-    }
-    Ok(())
-}
 
 /// What must not be before the queues are full again.
 fn finish(socket: &OwnedFd, record: &SocketV1) -> Result<()> {

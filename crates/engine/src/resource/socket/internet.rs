@@ -3,21 +3,22 @@
 use super::super::descriptor::Seen;
 use super::connection::Connections;
 use super::drain::{RECEIVE_LOCK, SEND_LOCK, SO_BUF_LOCK};
-use super::{Around, address, buffer, name, shut, tcp};
+use super::{Around, address, buffer, name, shut, tcp, udp};
 use crate::Result;
 use crate::error::Context;
 use crate::restart::damaged;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketOptionV1, SocketV1};
 use rethaw_sys::inet;
+use rethaw_sys::inet_diag::{canonical, state, tcp_connections};
 use rethaw_sys::socket::{int_option, option, set_option};
 use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, bind, connect, getpeername, getsockname, ipproto, listen,
-    socket_with,
+    AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, ipproto, listen, socket_with,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 pub(super) fn collect(seen: &Seen, around: &Around<'_>, mut record: SocketV1) -> Result<DescriptionKind> {
     let name = || format!("cannot look at {}", seen.name());
@@ -29,14 +30,22 @@ pub(super) fn collect(seen: &Seen, around: &Around<'_>, mut record: SocketV1) ->
     };
     match (record.socket_type, record.protocol) {
         (libc::SOCK_STREAM, libc::IPPROTO_TCP) => return tcp::collect(seen, around, record),
-        (libc::SOCK_DGRAM, libc::IPPROTO_UDP) => {
-            let peer = getpeername(&seen.duplicate).ok().flatten();
-            record.peer_address = peer.map(address::text).unwrap_or_default();
+        (libc::SOCK_DGRAM, libc::IPPROTO_UDP | libc::IPPROTO_UDPLITE) => {
+            let own = getsockname(&seen.duplicate).context(name)?;
+            udp::collect(seen, &mut record, SocketAddr::try_from(own).ok())?;
         }
         (_, protocol) => return Err(seen.refused(&format!("an internet socket of protocol {protocol}"))),
     }
     record.address = address::text(getsockname(&seen.duplicate).context(name)?);
+    record.foreign = is_foreign(&record);
     Ok(DescriptionKind::Socket(record))
+}
+
+/// Whether it is bound to an address that this node does not have, though its options do not allow it: they did when it
+/// was bound (IP_FREEBIND).
+pub(super) fn is_foreign(record: &SocketV1) -> bool {
+    let own = address::parse(&record.address).ok().flatten();
+    own.is_some_and(|own| !own.ip().is_unspecified() && !address::is_here(canonical(own).ip()))
 }
 
 /// The queue of a socket that listens.
@@ -74,22 +83,47 @@ pub(super) fn rebuild(descriptions: &BTreeMap<u32, DescriptionV1>) -> Result<BTr
             _ => None,
         })
         .collect();
+    let shared = shared_ports(&alone);
     for (id, record) in &alone {
-        made.insert(*id, make(record)?);
+        made.insert(*id, make(record, &shared)?);
     }
     for (id, record) in alone.iter().filter(|(_, record)| record.listens) {
         listen(&made[id], record.backlog.cast_signed())
             .context(|| format!("cannot listen at {}", record.address))?;
     }
     made.extend(connections.connect()?);
+    let senders = alone
+        .iter()
+        .filter(|(_, record)| record.socket_type == libc::SOCK_DGRAM)
+        .filter_map(|(id, record)| {
+            Some((
+                canonical(address::parse(&record.address).ok()??),
+                made[id].as_fd(),
+            ))
+        })
+        .collect();
+    for (_, record) in &alone {
+        udp::refill(record, &senders)?;
+    }
     for (id, record) in &alone {
         finish(&made[id], record)?;
     }
     let sockets = alone.iter().copied().chain(connections.sockets());
     for (id, record) in sockets {
-        set_reuse(made[&id].as_fd(), record).context(|| "cannot set options of a socket".to_owned())?;
+        set_bind_options(made[&id].as_fd(), record)
+            .context(|| "cannot set options of a socket".to_owned())?;
     }
     Ok(made)
+}
+
+/// Ports at which several sockets listen: that they may (SO_REUSEPORT) need not show any more.
+fn shared_ports(alone: &[(u32, &SocketV1)]) -> BTreeSet<u16> {
+    let (mut seen, mut shared) = (BTreeSet::new(), BTreeSet::new());
+    for (_, record) in alone.iter().filter(|(_, record)| record.listens) {
+        let own = address::parse(&record.address).ok().flatten();
+        shared.extend(own.map(|own| own.port()).filter(|port| !seen.insert(*port)));
+    }
+    shared
 }
 
 fn is_internet(socket: &SocketV1) -> bool {
@@ -97,9 +131,14 @@ fn is_internet(socket: &SocketV1) -> bool {
 }
 
 /// A socket on its own, bound.
-fn make(record: &SocketV1) -> Result<OwnedFd> {
+fn make(record: &SocketV1, shared: &BTreeSet<u16>) -> Result<OwnedFd> {
     let name = || "cannot rebuild an internet socket".to_owned();
     let wanted = address::parse(&record.address)?;
+    let mut record = record.clone();
+    if wanted.is_some_and(|own| shared.contains(&own.port())) {
+        share_port(&mut record);
+    }
+    let record = &record;
     let socket = match bound(record, wanted) {
         // The kernel had chosen the address by the way to the other end, which may be another one here.
         Err(_) if !record.peer_address.is_empty() => bound(
@@ -114,6 +153,14 @@ fn make(record: &SocketV1) -> Result<OwnedFd> {
         connect(&socket, &peer).context(|| format!("cannot connect a UDP socket to {peer}"))?;
     }
     Ok(socket)
+}
+
+fn share_port(record: &mut SocketV1) {
+    let is_share =
+        |one: &&mut SocketOptionV1| (one.level, one.name) == (libc::SOL_SOCKET, libc::SO_REUSEPORT);
+    if let Some(share) = record.options.iter_mut().find(is_share) {
+        share.value = 1_i32.to_ne_bytes().to_vec();
+    }
 }
 
 fn any(ip: IpAddr) -> IpAddr {
@@ -133,17 +180,55 @@ fn finish(socket: &OwnedFd, record: &SocketV1) -> Result<()> {
         // An address that is taken by now is no loss: nobody is there any more.
         super::connection::come_and_go(client, own);
     }
-    shut(socket.as_fd(), record.shutdown).context(name)
+    match shut(socket.as_fd(), record.shutdown) {
+        // It is done nevertheless (inet_shutdown in the kernel).
+        Err(e) if e.raw_os_error() == Some(libc::ENOTCONN) => Ok(()),
+        outcome => outcome.context(name),
+    }
 }
 
-/// A new socket, bound, with what has to be set before that. For TCP, SO_REUSEADDR is set until all are bound: old
+/// A new socket, bound. Waits while only closed connections are in the way.
+pub(super) fn bound(record: &SocketV1, wanted: Option<SocketAddr>) -> Result<OwnedFd> {
+    let Some(wanted) = wanted else {
+        return unbound(record);
+    };
+    let deadline = Instant::now() + REMEMBERED;
+    loop {
+        if let Some(socket) = try_bound(record, wanted)? {
+            return Ok(socket);
+        }
+        if record.socket_type == libc::SOCK_DGRAM || Instant::now() > deadline || !is_remembered(wanted) {
+            return Err(name::in_use(&wanted.to_string()));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// How long the kernel remembers a connection that was closed (TCP_TIMEWAIT_LEN), and a little more.
+pub(super) const REMEMBERED: Duration = Duration::from_secs(62);
+
+/// The same at once; None when the address is in use.
+pub(super) fn try_bound(record: &SocketV1, wanted: SocketAddr) -> Result<Option<OwnedFd>> {
+    let socket = unbound(record)?;
+    match bind(&socket, &wanted) {
+        Err(rustix::io::Errno::ADDRINUSE) => Ok(None),
+        Err(rustix::io::Errno::ADDRNOTAVAIL) => Err(address::not_here(&wanted)),
+        outcome => {
+            outcome.context(|| format!("cannot bind a socket to {wanted}"))?;
+            Ok(Some(socket))
+        }
+    }
+}
+
+/// A new socket with what has to be set before it is bound. For TCP, SO_REUSEADDR is set until all are bound: old
 /// connections of the program, which the kernel remembers for a minute, and those that were made just now, are not in
 /// the way then, whereas another program that listens there still is (socket(7)).
-pub(super) fn bound(record: &SocketV1, wanted: Option<SocketAddr>) -> Result<OwnedFd> {
+pub(super) fn unbound(record: &SocketV1) -> Result<OwnedFd> {
     let name = || "cannot rebuild an internet socket".to_owned();
     let family = AddressFamily::from_raw(record.family as u16);
     let (kind, protocol) = match (record.socket_type, record.protocol) {
         (libc::SOCK_DGRAM, libc::IPPROTO_UDP) => (SocketType::DGRAM, ipproto::UDP),
+        (libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE) => (SocketType::DGRAM, ipproto::UDPLITE),
         (0 | libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => (SocketType::STREAM, ipproto::TCP),
         _ => return Err(damaged("a socket of unknown protocol")),
     };
@@ -153,14 +238,29 @@ pub(super) fn bound(record: &SocketV1, wanted: Option<SocketAddr>) -> Result<Own
         let yes = 1_i32.to_ne_bytes();
         set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, &yes).context(name)?;
     }
-    if let Some(wanted) = wanted {
-        match bind(&socket, &wanted) {
-            Err(rustix::io::Errno::ADDRINUSE) => return Err(name::in_use(&wanted.to_string())),
-            Err(rustix::io::Errno::ADDRNOTAVAIL) => return Err(address::not_here(&wanted)),
-            outcome => outcome.context(|| format!("cannot bind a socket to {wanted}"))?,
-        }
+    if record.foreign {
+        let (level, option) = free_bind(record.family);
+        set_option(socket.as_fd(), level, option, &1_i32.to_ne_bytes()).context(name)?;
     }
     Ok(socket)
+}
+
+/// Whether a port is only in the way because of connections that are closed already (and were not made with
+/// SO_REUSEADDR).
+pub(super) fn is_remembered(address: SocketAddr) -> bool {
+    let found = tcp_connections(address.port(), u32::MAX).unwrap_or_default();
+    !found.is_empty()
+        && found
+            .iter()
+            .all(|one| one.inode == 0 && one.state != state::LISTEN)
+}
+
+fn free_bind(family: i32) -> (i32, i32) {
+    if family == libc::AF_INET {
+        (libc::IPPROTO_IP, libc::IP_FREEBIND)
+    } else {
+        (libc::IPPROTO_IPV6, libc::IPV6_FREEBIND)
+    }
 }
 
 /// Options that say whether and how a socket can be bound.
@@ -189,9 +289,11 @@ pub(super) fn set_late_options(socket: BorrowedFd<'_>, record: &SocketV1) -> io:
     if !record.filter.is_empty() {
         inet::attach_filter(socket, &record.filter)?;
     }
-    let connected = !record.peer_address.is_empty();
+    let stream = record.socket_type == libc::SOCK_STREAM;
+    let connected = stream && !record.peer_address.is_empty();
     set_where(socket, record, |option| {
-        !is_early(option) && !(connected && is_of_beginning(option))
+        let other = connected && is_of_beginning(option) || stream && is_of_multicast(option);
+        !is_early(option) && !other
     })
 }
 
@@ -207,11 +309,31 @@ fn is_of_beginning(option: &SocketOptionV1) -> bool {
     option.level == libc::IPPROTO_TCP && names.contains(&option.name)
 }
 
-/// SO_REUSEADDR and SO_REUSEPORT as they were.
-fn set_reuse(socket: BorrowedFd<'_>, record: &SocketV1) -> io::Result<()> {
-    let reuse = [libc::SO_REUSEADDR, libc::SO_REUSEPORT];
+/// What an accepted TCP socket shows is of the connection's first packet, and cannot be set.
+fn is_of_multicast(option: &SocketOptionV1) -> bool {
+    let v4 = [
+        libc::IP_MULTICAST_TTL,
+        libc::IP_MULTICAST_LOOP,
+        libc::IP_MULTICAST_IF,
+        libc::IP_MULTICAST_ALL,
+    ];
+    let v6 = [
+        libc::IPV6_MULTICAST_HOPS,
+        libc::IPV6_MULTICAST_LOOP,
+        libc::IPV6_MULTICAST_IF,
+        super::IPV6_MULTICAST_ALL,
+    ];
+    match option.level {
+        libc::IPPROTO_IP => v4.contains(&option.name),
+        libc::IPPROTO_IPV6 => v6.contains(&option.name),
+        _ => false,
+    }
+}
+
+/// SO_REUSEADDR, SO_REUSEPORT and IP_FREEBIND as they were.
+fn set_bind_options(socket: BorrowedFd<'_>, record: &SocketV1) -> io::Result<()> {
     set_where(socket, record, |option| {
-        option.level == libc::SOL_SOCKET && reuse.contains(&option.name)
+        is_early(option) && !(option.level == libc::SOL_SOCKET && option.name == libc::SO_BINDTODEVICE)
     })
 }
 

@@ -213,6 +213,7 @@ pub(super) fn collect(seen: &Seen, around: &Around<'_>, mut record: SocketV1) ->
         state::CLOSE => !signs(seen).contains(PollFlags::RDHUP) || end.peer.is_none(),
         _ => false,
     };
+    record.foreign = internet::is_foreign(&record);
     if alone {
         if end.state == state::LISTEN {
             record.backlog = internet::queue_of(seen)?.backlog;
