@@ -1,4 +1,4 @@
-/* A deleted file that has another name by a hard link: it would come back as a second file, so it is refused. */
+/* A deleted file that has another name by a hard link is that file afterwards. */
 #include "check.h"
 
 int main(int argc, char **argv)
@@ -12,6 +12,7 @@ int main(int argc, char **argv)
 	OK(link(path, other));
 	OK(unlink(path));
 	check_wait();
+	DAMAGE(unlink(other));
 	struct stat here, there;
 	OK(fstat(file, &here));
 	OK(stat(other, &there));

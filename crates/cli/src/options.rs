@@ -97,6 +97,10 @@ pub struct ProtectArgs {
     /// How memory is kept stable while it is written.
     #[arg(long, value_name = "METHOD", value_enum, default_value_t)]
     pub pause_method: PauseMethod,
+    /// Put the contents of every file that the program has open into the image. Without it, only those of
+    /// deleted files and of files in volatile places (/tmp, /dev/shm, $TMPDIR …) are.
+    #[arg(long)]
+    pub save_open_files: bool,
     /// Compression of the images.
     #[arg(long, value_name = "CODEC", value_enum, default_value_t)]
     pub compress: Compress,

@@ -161,6 +161,7 @@ fn prepare(image: &Saved, come_back: &ComeBackArgs) -> Result<Prepared> {
 fn settings_of(args: &ProtectArgs) -> Settings {
     Settings {
         interval: args.interval,
+        save_open_files: args.save_open_files,
         pause_method: match args.pause_method {
             PauseMethod::Auto => rethaw_engine::checkpoint::PauseMethod::Auto,
             PauseMethod::Fork => rethaw_engine::checkpoint::PauseMethod::Fork,

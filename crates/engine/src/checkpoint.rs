@@ -59,6 +59,8 @@ pub struct Options {
     pub start_folder: Vec<u8>,
     /// What the program inherited from its launcher.
     pub launcher: Vec<Inherited>,
+    /// Save the contents of every file that is open.
+    pub save_open_files: bool,
     /// How memory is made stable.
     pub pause_method: PauseMethod,
     /// Compress pages.
@@ -200,6 +202,7 @@ fn copy_in_pause(writer: &mut ImageWriter, collected: &Collected) -> Result<()> 
     collected
         .objects
         .iter()
+        .filter(|object| object.in_pause())
         .try_for_each(|object| copier.object(object))?;
     collected.pages.iter().try_for_each(|(pid, ranges)| {
         copier.process(Source { pid: *pid, ranges }, None, |range| range.in_pause)
@@ -232,11 +235,11 @@ impl Snapshot {
                 !(in_pause && range.in_pause)
             })?;
         }
-        if collected.copies.is_empty() {
-            collected
-                .objects
-                .iter()
-                .try_for_each(|object| copier.object(object))?;
+        for object in &collected.objects {
+            if collected.copies.is_empty() || !object.in_pause() {
+                copier.object(object)?;
+                object.ensure_steady()?;
+            }
         }
         write::records(&mut writer, collected)?;
         write::sync_files(collected)?;

@@ -10,7 +10,9 @@ mod valid;
 
 use crate::checkpoint::Progress;
 use crate::init::{Init, Request};
-use crate::resource::file::{self, Rewind};
+use crate::resource::file::path_of;
+use crate::resource::file::rewind::{self, Rewind};
+use crate::resource::object::{self, Placement};
 use crate::{Result, tree::Tree};
 pub(crate) use passage::Passage;
 pub(crate) use plan::{Plan, damaged};
@@ -47,7 +49,7 @@ pub(crate) struct Places(Vec<(PathBuf, PathBuf)>);
 impl Places {
     /// The path under which `old` is found now: the longest matching prefix is replaced.
     pub fn path(&self, old: &[u8]) -> PathBuf {
-        let old = file::path_of(old);
+        let old = path_of(old);
         let fitting = self.0.iter().filter(|(from, _)| old.starts_with(from));
         let best = fitting.max_by_key(|(from, _)| from.as_os_str().len());
         match best.and_then(|(from, to)| Some((to, old.strip_prefix(from).ok()?))) {
@@ -70,6 +72,7 @@ pub struct Report {
 /// it, and no file was changed.
 #[derive(Debug)]
 pub struct Prepared {
+    reader: ImageReader,
     plan: Plan,
     rebuilt: Rebuilt,
     rewinds: Vec<Rewind>,
@@ -80,8 +83,9 @@ pub struct Prepared {
 /// Rebuilds the computation of `image`. `progress` is told bytes done and bytes in all.
 pub fn prepare(image: &Path, options: &Options, progress: Progress<'_>) -> Result<Prepared> {
     let reader = ImageReader::open(image)?;
-    let plan = Plan::read(&reader, options)?;
+    let mut plan = Plan::read(&reader, options)?;
     let mut warnings = check::machine(&plan)?;
+    plan.placements = check::objects(&plan, &reader, options.files, &mut warnings)?;
     let rewinds = check::files(&plan, options, &mut warnings)?;
     let init = Init::start(Request {
         foothold: plan.foothold,
@@ -91,6 +95,7 @@ pub fn prepare(image: &Path, options: &Options, progress: Progress<'_>) -> Resul
     warnings.extend(init.warnings.iter().cloned());
     let rebuilt = Rebuilt::build(&plan, &reader, &init, progress, &mut warnings)?;
     Ok(Prepared {
+        reader,
         plan,
         rebuilt,
         rewinds,
@@ -105,7 +110,11 @@ impl Prepared {
     pub fn resume(self) -> Result<(Tree, Report)> {
         let mut warnings = self.warnings;
         for rewind in &self.rewinds {
-            warnings.push(file::rewind(rewind)?);
+            warnings.push(rewind::rewind(rewind)?);
+        }
+        let put_back = |number: &u32| self.plan.placement(*number) == Placement::PutBack;
+        for (_, record) in self.plan.objects.iter().filter(|(number, _)| put_back(number)) {
+            warnings.extend(object::put_back(record, &self.plan, &self.reader)?);
         }
         self.init.go(self.plan.computation.main_pid)?;
         let tree = Tree::rebuilt(

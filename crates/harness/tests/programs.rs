@@ -65,18 +65,27 @@ programs! {
     family_sessions
     family_stopped
     file_appended
+    file_attributes
     file_closed_is_free
+    file_deleted_folder
     file_devices
+    file_executable_deleted
     file_folder
     file_leases
     file_locks
     file_locks_shared
     file_mapping_deleted
+    file_mapping_deleted_private
     file_mapping_library
     file_mapping_private
     file_mapping_shared
+    file_of_proc
     file_offset
+    file_other_name
+    file_scratch
     file_shared_description
+    file_shared_memory
+    file_symbolic_link
     file_unlinked
     generated_code
     guard_pages
@@ -91,6 +100,7 @@ programs! {
     memory_changing
     memory_droppable
     memory_file
+    memory_file_sealed
     memory_forked
     memory_growing_down
     memory_locked
@@ -100,6 +110,7 @@ programs! {
     memory_protection_keys
     memory_reserved
     memory_sealed
+    memory_shared_sparse
     memory_sparse
     memory_vdso_moved
     pipe_ends
@@ -184,7 +195,6 @@ programs! {
 
 /// What cannot be checkpointed yet is refused with a clear message, and the program runs on.
 const REFUSED: &[(&str, &str)] = &[
-    ("file_other_name", "hard link"),
     ("process_not_dumpable", "not dumpable"),
     ("process_call_dispatch", "syscall user dispatch"),
     ("process_sharing_memory", "shares its memory"),

@@ -70,6 +70,14 @@ pub struct StreamSize {
     pub index_bytes: u64,
 }
 
+impl std::fmt::Debug for ImageReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ImageReader")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
 impl ImageReader {
     /// Opens an image and checks its header and its section table.
     pub fn open(path: &Path) -> Result<ImageReader> {

@@ -39,6 +39,7 @@ pub fn launch(args: &Launch) -> Result<ExitCode> {
         } else {
             Compression::None
         },
+        save_open_files: args.checkpoint_open_files,
         stop_after_first: coordinator.is_some_and(|one| one.kill_after_ckpt),
         ..settings(interval, port)
     })?;
@@ -62,6 +63,7 @@ pub fn launch(args: &Launch) -> Result<ExitCode> {
 pub fn settings(interval: Interval, port: u16) -> Settings {
     Settings {
         interval,
+        save_open_files: false,
         pause_method: PauseMethod::Auto,
         compression: Compression::None,
         external: External::Refuse,

@@ -73,6 +73,9 @@ pub struct Launch {
     /// Print help.
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
+    /// Put the contents of every file that the program has open into the image.
+    #[arg(long, alias = "ckpt-open-files")]
+    pub checkpoint_open_files: bool,
     /// The program and its arguments.
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true)]
     pub program: Vec<OsString>,
@@ -92,8 +95,6 @@ pub struct IgnoredLaunchArgs {
     pub ckpt_signal: Option<String>,
     #[arg(long, value_name = "LIBRARIES")]
     pub with_plugin: Option<String>,
-    #[arg(long, alias = "ckpt-open-files")]
-    pub checkpoint_open_files: bool,
     #[arg(long)]
     pub allow_file_overwrite: bool,
     #[arg(long)]
@@ -141,7 +142,6 @@ impl IgnoredLaunchArgs {
             (self.tmpdir.is_some(), "--tmpdir"),
             (self.ckpt_signal.is_some(), "--ckpt-signal"),
             (self.with_plugin.is_some(), "--with-plugin"),
-            (self.checkpoint_open_files, "--checkpoint-open-files"),
             (self.allow_file_overwrite, "--allow-file-overwrite"),
             (
                 self.enable_unique_checkpoint_filenames,

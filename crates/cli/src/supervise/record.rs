@@ -27,6 +27,8 @@ pub struct Settings {
     pub interval: Interval,
     /// How memory is made stable.
     pub pause_method: PauseMethod,
+    /// Save the contents of every file that is open.
+    pub save_open_files: bool,
     /// Codec of the images.
     pub compression: Compression,
     /// What to do about connections to the outside.
@@ -163,6 +165,7 @@ impl Supervisor {
                 .iter()
                 .map(|&(fd, dev, ino)| Inherited { fd, dev, ino })
                 .collect(),
+            save_open_files: self.settings.save_open_files,
             pause_method: self.settings.pause_method,
             compression: self.settings.compression,
             external: self.settings.external,

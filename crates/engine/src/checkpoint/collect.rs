@@ -6,6 +6,7 @@ use super::kinship;
 use super::snapshot::{self, Copy};
 use crate::error::{Context, Error};
 use crate::resource::descriptor::Descriptions;
+use crate::resource::file::{Names, folder};
 use crate::resource::memory::PageRange;
 use crate::resource::numbers::Numbers;
 use crate::resource::object::{Object, Objects};
@@ -50,7 +51,8 @@ pub(crate) struct Collected {
 
 /// Collects all processes; makes a copy of each when `copy` is set.
 pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy: bool) -> Result<Collected> {
-    let mut objects = Objects::default();
+    let pids = frozen.processes.iter().map(|process| process.pid);
+    let mut objects = Objects::new(Names::new(pids, options.save_open_files));
     let mut descriptions = Descriptions::default();
     let mut processes = Vec::new();
     let mut pages = Vec::new();
@@ -60,6 +62,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         let mut record = process::collect_outside(frozen.pid, frozen.speaker())?;
         record.descriptors = descriptions.add_process(frozen.speaker())?;
         record.stopped_by = frozen.stopped_by;
+        folder::collect_current(frozen.pid, &mut record, &mut objects)?;
         processes.push(record);
     }
     let mut ended = kinship::relate(tree, frozen, &mut processes)?;
@@ -70,6 +73,9 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         .map(|process| (process.speaker(), threads(process)))
         .collect();
     sharing::collect(&members, &mut processes)?;
+    descriptions
+        .iter()
+        .for_each(|seen| objects.names.know(seen.path()));
     // What is most often refused comes before anything is done inside the processes.
     let numbers = Numbers::of(frozen)?;
     let (mut records, pipes) =

@@ -11,7 +11,7 @@ use crate::resource::object::Object;
 use rethaw_image::{ImageWriter, MAX_RUN, PAGE, SectionKind};
 use rethaw_sys::memory::{self, ForcedMemory};
 use rethaw_sys::proc::Pid;
-use rustix::fs::{SeekFrom, seek};
+use rustix::fs::{Mode, OFlags, SeekFrom, seek};
 use std::io;
 use std::os::unix::fs::FileExt;
 
@@ -140,9 +140,7 @@ impl<'a> PageCopier<'a> {
 
     fn file(&mut self, stream: u32, file: &std::fs::File, size: u64) -> Result<()> {
         let name = || "cannot read a shared memory object".to_owned();
-        // A description of our own, so that the program's offset stays where it is.
-        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
-        let own = std::fs::File::open(path).context(name)?;
+        let own = description_of_our_own(file).context(name)?;
         let mut position = 0;
         while position < size {
             let start = match seek(&own, SeekFrom::Data(position)) {
@@ -191,6 +189,17 @@ impl<'a> Open<'a> {
             true => read_forced(|at, page| self.forced.read(at, page), start, buffer),
         };
         read.context(|| format!("cannot read memory of process {} at {start:#x}", self.source.pid))
+    }
+}
+
+/// So that the program's offset stays where it is; its access time, too, where that is ours to decide (O_NOATIME,
+/// open(2)).
+fn description_of_our_own(file: &std::fs::File) -> io::Result<std::fs::File> {
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
+    let open = |flags| rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC | flags, Mode::empty());
+    match open(OFlags::NOATIME) {
+        Err(rustix::io::Errno::PERM) => Ok(open(OFlags::empty())?.into()),
+        outcome => Ok(outcome?.into()),
     }
 }
 

@@ -11,17 +11,14 @@ use crate::checkpoint::freeze::Frozen;
 use crate::error::{Context, Error};
 use crate::launcher::{self, Inherited};
 use rethaw_image::record::{
-    DescriptionKind, DescriptionV1, DescriptorV1, ObjectFileV1, OutsideTerminalV1, PipeV1, ProcessV1,
-    TerminalV1,
+    DescriptionKind, DescriptionV1, DescriptorV1, OutsideTerminalV1, PipeV1, ProcessV1, TerminalV1,
 };
 use rethaw_sys::proc::{self, FdInfo, Pid};
 use rethaw_sys::task;
 use rustix::fs::{FileType, fstat};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Where a description was first seen.
@@ -188,6 +185,12 @@ impl Descriptions {
         around: &socket::Around<'_>,
     ) -> Result<DescriptionKind> {
         let seen = &self.seen[id as usize - 1];
+        if file::procfs::is_of(seen) {
+            return file::procfs::collect(seen, &self.members);
+        }
+        if seen.info.flags & libc::O_PATH as u32 != 0 {
+            return file::collect(seen, objects);
+        }
         let target = seen.target.as_os_str().as_bytes();
         match target {
             b"anon_inode:[eventfd]" => return event::collect_eventfd(seen),
@@ -212,10 +215,11 @@ impl Descriptions {
             FileType::RegularFile if is_message_queue(seen) => {
                 Err(seen.refused("a POSIX message queue, whose messages cannot be looked at (mq_open)"))
             }
-            FileType::RegularFile | FileType::Directory if target.ends_with(b" (deleted)") => {
-                collect_object(seen, objects)
+            FileType::RegularFile if target == b"/secretmem (deleted)" => {
+                Err(seen.refused("secret memory (memfd_secret)"))
             }
-            FileType::RegularFile | FileType::Directory => file::collect(seen),
+            FileType::RegularFile if target.starts_with(b"/memfd:") => file::collect_object(seen, objects),
+            FileType::RegularFile | FileType::Directory => file::collect(seen, objects),
             FileType::CharacterDevice => match terminal::kind(seen, stat.st_rdev)? {
                 Some(kind) => Ok(kind),
                 None => file::collect_device(seen),
@@ -231,24 +235,6 @@ impl Descriptions {
 fn is_message_queue(seen: &Seen) -> bool {
     const MQUEUE_MAGIC: u32 = 0x1980_0202;
     rustix::fs::fstatfs(&seen.duplicate).is_ok_and(|state| state.f_type as u32 == MQUEUE_MAGIC)
-}
-
-/// A memfd or a deleted file: it travels in the image.
-fn collect_object(seen: &Seen, objects: &mut Objects) -> Result<DescriptionKind> {
-    let name = || format!("cannot look at {}", seen.name());
-    let file = File::from(seen.duplicate.try_clone().context(name)?);
-    let metadata = file.metadata().context(name)?;
-    if metadata.is_dir() {
-        return Err(seen.refused("a deleted folder"));
-    }
-    if metadata.nlink() > 0 && !seen.target.as_os_str().as_bytes().starts_with(b"/memfd:") {
-        return Err(seen.refused("a file that has lost this name and has another one (hard link)"));
-    }
-    let object = objects.opened(&seen.target, file).context(name)?;
-    Ok(DescriptionKind::Object(ObjectFileV1 {
-        object,
-        offset: seen.info.pos,
-    }))
 }
 
 /// Whether a description with these flags can be read from.

@@ -1,6 +1,7 @@
 //! Address spaces: mappings, their pages, and the boundaries that the kernel knows.
 
 mod classify;
+mod exe;
 mod guard;
 mod inherit;
 mod key;
@@ -15,15 +16,14 @@ pub(crate) use self::pages::PageRange;
 
 use self::inherit::Part;
 use super::object::{Objects, RebuiltObjects};
-use super::thread::ContextProc;
 use super::{aio, numa, sysv, vdso};
+use crate::Result;
 use crate::checkpoint::Progress;
 use crate::error::Context;
 use crate::restart::{Plan, Stub};
-use crate::{Result, file_identity};
 use rethaw_image::ImageReader;
 use rethaw_image::record::{MappingV1, MemoryV1, ProcessV1};
-use rethaw_sys::proc::{self, Maps, Pid};
+use rethaw_sys::proc::{Maps, Pid};
 use rethaw_sys::remote::Remote;
 use std::fs;
 
@@ -39,6 +39,7 @@ pub(crate) fn collect(
         ..MemoryV1::default()
     };
     let mut pages = Vec::new();
+    exe::collect(pid, &mut record, objects)?;
     for vma in maps.vmas.iter().filter(|vma| vma.name != b"[vsyscall]") {
         let mapping = classify::classify(pid, vma, objects)?;
         pages.extend(pages::pages_to_save(pid, stream, vma, &mapping)?);
@@ -51,7 +52,6 @@ pub(crate) fn collect(
     }
     record.auxv =
         fs::read(format!("/proc/{pid}/auxv")).context(|| format!("cannot read /proc/{pid}/auxv"))?;
-    record.exe = Some(file_identity(&proc::exe(pid).context_proc()?));
     record.layout = Some(layout::collect(pid)?);
     record.guards = guard::collect(pid)?;
     Ok((record, pages))
@@ -87,8 +87,10 @@ pub(crate) fn rebuild(
     let kept: Vec<_> = parts.iter().filter(|part| part.kept).map(Part::range).collect();
     stub.keep_only(&kept)?;
     // Before anything is mapped anew: the kernel changes the executable only while the one before it is not mapped.
-    let same_program = sources.parent.is_some_and(|parent| parent.exe == record.exe);
-    layout::rebuild(stub, record, sources.plan, same_program, warnings)?;
+    let same_program = sources
+        .parent
+        .is_some_and(|parent| parent.exe == record.exe && parent.exe_object == record.exe_object);
+    layout::rebuild(stub, record, sources, same_program, warnings)?;
     vdso::rebuild(stub, sources.process, warnings)?;
     sysv::attach(stub, &record.mappings, sources.plan)?;
     key::begin(stub, record, sources.parent)?;

@@ -124,7 +124,11 @@ pub(crate) fn rebuild(
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     let name = || format!("cannot rebuild process {}", record.pid);
-    enter_folders(record.folders.as_ref(), record.umask, places, remote)?;
+    // A deleted one is the current folder already.
+    match record.deleted_folder {
+        0 => enter_folders(record.folders.as_ref(), record.umask, places, remote)?,
+        _ => set_umask(record.umask, remote)?,
+    }
     remote
         .must(libc::SYS_personality, [record.personality.into(), 0, 0, 0, 0, 0])
         .context(name)?;
@@ -159,9 +163,13 @@ pub(crate) fn enter_folders(
     remote
         .must(libc::SYS_chdir, [address, 0, 0, 0, 0, 0])
         .context(name)?;
+    set_umask(umask, remote)
+}
+
+fn set_umask(umask: u32, remote: &mut Remote<'_>) -> Result<()> {
     remote
         .must(libc::SYS_umask, [umask.into(), 0, 0, 0, 0, 0])
-        .context(name)
+        .context(|| "cannot set the umask of a process".to_owned())
         .map(drop)
 }
 

@@ -64,7 +64,9 @@ impl<'a> Table<'a> {
             terminals,
             first: true,
         };
-        unix.fill(&mut workshop, |ids| table.in_flight(ids, objects, warnings))?;
+        unix.fill(&mut workshop, |stub, ids| {
+            table.in_flight(stub, ids, objects, warnings)
+        })?;
         unix.finish(&mut workshop, warnings)?;
         workshop.close()?;
         Ok(table)
@@ -73,12 +75,13 @@ impl<'a> Table<'a> {
     /// Duplicates of descriptions that are in flight.
     fn in_flight(
         &mut self,
+        stub: &mut Stub,
         ids: &[u32],
         objects: &RebuiltObjects,
         warnings: &mut Vec<String>,
     ) -> Result<Vec<OwnedFd>> {
         let duplicate = |id: &u32| {
-            let description = self.description(*id, objects, warnings)?;
+            let description = self.description(stub, *id, objects, warnings)?;
             let duplicate = description.try_clone();
             duplicate.context(|| "cannot duplicate a descriptor".to_owned())
         };
@@ -102,7 +105,7 @@ impl<'a> Table<'a> {
         // In ascending order a received descriptor, which gets the lowest free number, is never in the way.
         descriptors.sort_by_key(|d| d.fd);
         for descriptor in &descriptors {
-            let fd = self.description(descriptor.description, objects, warnings)?;
+            let fd = self.description(stub, descriptor.description, objects, warnings)?;
             let arrived = passage.pass(stub, fd.as_fd())?;
             place(stub, arrived, descriptor).context(|| {
                 format!(
@@ -170,7 +173,7 @@ impl<'a> Table<'a> {
                 .into_iter()
                 .chain(watched.watches.iter().map(|watch| watch.description))
             {
-                let fd = self.description(description, objects, warnings)?;
+                let fd = self.description(stub, description, objects, warnings)?;
                 let arrived = passage.pass(stub, fd.as_fd())?;
                 passed.push(arrived);
                 table.push(DescriptorV1 {
@@ -194,6 +197,7 @@ impl<'a> Table<'a> {
 
     fn description(
         &mut self,
+        stub: &mut Stub,
         number: u32,
         objects: &RebuiltObjects,
         warnings: &mut Vec<String>,
@@ -204,7 +208,7 @@ impl<'a> Table<'a> {
             .get(&number)
             .ok_or_else(|| damaged("a descriptor of nothing"))?;
         if !self.made.contains_key(&number) {
-            let fd = self.make(record, objects, warnings)?;
+            let fd = self.make(stub, record, objects, warnings)?;
             self.made.insert(number, fd);
         }
         self.made
@@ -214,6 +218,7 @@ impl<'a> Table<'a> {
 
     fn make(
         &mut self,
+        stub: &mut Stub,
         record: &DescriptionV1,
         objects: &RebuiltObjects,
         warnings: &mut Vec<String>,
@@ -224,7 +229,10 @@ impl<'a> Table<'a> {
         let fd = match kind {
             DescriptionKind::Launcher(slot) => return launcher(*slot as i32, warnings),
             DescriptionKind::Terminal(_) => return terminal(record, warnings),
-            DescriptionKind::Regular(regular) => return file::open(record, regular, &self.plan.places),
+            DescriptionKind::Regular(regular) => {
+                return file::open(record, regular, self.plan, objects, stub);
+            }
+            DescriptionKind::Proc(of) => return file::procfs::open(record, of, stub),
             DescriptionKind::Device(path) => match file::open_device(record, path) {
                 Err(Error::Os { source, .. })
                     if source.raw_os_error() == Some(libc::ENXIO) && path == b"/dev/tty" =>

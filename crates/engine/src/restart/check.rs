@@ -2,11 +2,13 @@
 
 use super::plan::Plan;
 use super::{Files, Options};
-use crate::resource::file::{self, Rewind};
+use crate::resource::file::rewind::{self, Rewind};
+use crate::resource::object::{self, Placement};
 use crate::{Error, Result};
+use rethaw_image::ImageReader;
 use rethaw_image::record::{Backing, DescriptionKind, FileIdentityV1, MappingV1};
 use rethaw_sys::proc;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -81,14 +83,34 @@ fn matters(flag: &str) -> bool {
     NAMES.contains(&flag) || PREFIXES.iter().any(|prefix| flag.starts_with(prefix))
 }
 
+/// Decides where the objects of the image come from.
+pub(crate) fn objects(
+    plan: &Plan,
+    reader: &ImageReader,
+    files: Files,
+    warnings: &mut Vec<String>,
+) -> Result<BTreeMap<u32, Placement>> {
+    let id = &plan.computation.id;
+    plan.objects
+        .iter()
+        .map(|(number, record)| {
+            Ok((
+                *number,
+                object::place(record, id, files, &plan.places, Some(reader), warnings)?,
+            ))
+        })
+        .collect()
+}
+
 /// The files that the program has open or mapped, its folder, its executable. Gives what is to be rewound.
 pub(crate) fn files(plan: &Plan, options: &Options, warnings: &mut Vec<String>) -> Result<Vec<Rewind>> {
     for process in &plan.processes {
         let mappings = process.memory.iter().flat_map(|memory| &memory.mappings);
-        for mapping in mappings.filter(|m| m.backing() == Backing::File) {
+        for mapping in mappings.filter(|m| m.backing() == Backing::File && m.object == 0) {
             mapped_file(plan, mapping)?;
         }
-        if let Some(folders) = &process.folders {
+        let made = process.deleted_folder != 0 || !process.volatile_folders.is_empty();
+        if let Some(folders) = process.folders.as_ref().filter(|_| !made) {
             let path = plan.places.path(&folders.cwd);
             if !path.is_dir() {
                 return Err(Error::CannotRestart {
@@ -109,7 +131,7 @@ fn rewinds(plan: &Plan, files: Files, warnings: &mut Vec<String>) -> Result<Vec<
     let mut rewinds = Vec::new();
     for description in plan.descriptions.values() {
         if let Some(DescriptionKind::Regular(regular)) = &description.kind {
-            let planned = file::plan_rewind(description, regular, files, &plan.places, warnings)?;
+            let planned = rewind::plan_rewind(description, regular, files, &plan.places, warnings)?;
             rewinds.extend(planned.filter(|new| !rewinds.contains(new)));
         }
     }

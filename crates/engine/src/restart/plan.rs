@@ -4,6 +4,7 @@ use super::{Options, Places, valid};
 use crate::checkpoint::kin_of;
 use crate::init::FOOTHOLD_SIZE;
 use crate::lineage::{self, Kin, Step};
+use crate::resource::object::Placement;
 use crate::resource::{sysv, terminal, vdso};
 use crate::{Error, Result};
 use rethaw_image::record::{
@@ -32,6 +33,8 @@ pub(crate) struct Plan {
     /// By their numbers (/dev/pts).
     pub terminals: BTreeMap<u32, TerminalV1>,
     pub places: Places,
+    /// Where objects come from; decided by `check::objects`.
+    pub placements: BTreeMap<u32, Placement>,
     /// An address range that no process uses.
     pub foothold: u64,
 }
@@ -69,6 +72,7 @@ impl Plan {
             sysv,
             terminals,
             places: Places(options.map.clone()),
+            placements: BTreeMap::new(),
             foothold,
         })
     }
@@ -85,6 +89,14 @@ impl Plan {
                 Some(DescriptionKind::Epoll(epoll)) if !open(record.id) => Some((record.id, epoll)),
                 _ => None,
             })
+    }
+
+    /// Where an object comes from.
+    pub fn placement(&self, object: u32) -> Placement {
+        self.placements
+            .get(&object)
+            .copied()
+            .unwrap_or(Placement::Nameless)
     }
 
     /// Offsets with which the clocks go on from what the program saw last, relative to the initial time

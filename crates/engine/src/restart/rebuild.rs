@@ -8,7 +8,8 @@ use crate::checkpoint::Progress;
 use crate::checkpoint::release::collect_end;
 use crate::error::{Context, Error};
 use crate::init::Init;
-use crate::resource::object::RebuiltObjects;
+use crate::resource::file::folder;
+use crate::resource::object::{Made, RebuiltObjects};
 use crate::resource::pidfd;
 use crate::resource::socket::Workshop;
 use crate::resource::table::{Notifiers, Table};
@@ -36,6 +37,8 @@ pub(crate) struct Rebuilt {
     parents: Vec<Stopped>,
     resumed: bool,
     notifiers: Notifiers,
+    /// What was made on disk, which goes again unless the computation was resumed.
+    made: Option<Made>,
     /// Threads that go on with a timed call.
     pub asleep: HashMap<Tid, InterruptedBefore>,
 }
@@ -55,6 +58,7 @@ impl Rebuilt {
             parents: Vec::new(),
             resumed: false,
             notifiers: Vec::new(),
+            made: None,
             asleep: HashMap::new(),
         };
         let objects = RebuiltObjects::build(plan, reader, init)?;
@@ -81,9 +85,11 @@ impl Rebuilt {
         let mut table = Table::new(plan, init, terminals, pidfds, workshop, &objects, warnings)?;
         rebuilt.parents.push(parent);
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
+            folder::enter_deleted(stub, record, &objects)?;
             table.rebuild(stub, record, &objects, warnings)?;
         }
         objects.seal()?;
+        rebuilt.made = Some(objects.into_made());
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             rebuild_process(stub, record, plan, warnings)?;
         }
@@ -141,6 +147,7 @@ impl Rebuilt {
             parent.detach().context(|| "the init has ended".to_owned())?;
         }
         self.resumed = true;
+        self.made.take().into_iter().for_each(Made::keep);
         Ok(())
     }
 }

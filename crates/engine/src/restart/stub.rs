@@ -6,12 +6,13 @@ use crate::init::FOOTHOLD_SIZE;
 use crate::resource::thread::ContextProc;
 use rethaw_image::record::{ProcessV1, ThreadV1};
 use rethaw_sys::arch::TASK_SIZE;
-use rethaw_sys::proc::{Pid, Stat};
-use rethaw_sys::ptrace::{Running, Stop, Stopped, Wait};
+use rethaw_sys::proc::{self, Pid, Stat};
+use rethaw_sys::ptrace::{Running, Stop, Stopped, Wait, kill_and_reap};
 use rethaw_sys::remote::{Foothold, Remote};
 use rethaw_sys::task;
 use std::io;
 use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -248,6 +249,41 @@ impl Stub {
         let address = remote.put(0, &bytes)?;
         let flags = (flags | libc::O_CLOEXEC) as u64;
         remote.must(libc::SYS_openat, [libc::AT_FDCWD as u64, address, flags, 0, 0, 0])
+    }
+
+    /// Opens a file inside, where it may not be what it is here, and takes the description out.
+    pub fn open_for_us(&mut self, path: &Path, flags: i32) -> io::Result<OwnedFd> {
+        let fd = self.open(path, flags)?;
+        let pidfd = task::pidfd_open(self.pid)?;
+        let ours = task::pidfd_getfd(pidfd.as_fd(), fd as i32);
+        let mut remote = self.remote().map_err(io::Error::other)?;
+        remote.must(libc::SYS_close, [fd, 0, 0, 0, 0, 0])?;
+        ours
+    }
+
+    /// Opens something of a process that has ended by then: one is made with this number, or with any other if
+    /// that is taken, and ended again.
+    pub fn with_ended_process(
+        &mut self,
+        number: i32,
+        open: impl FnOnce(&mut Stub, i32) -> Result<OwnedFd>,
+    ) -> Result<OwnedFd> {
+        let name = || "cannot make a process that ends again".to_owned();
+        let mut remote = self.remote()?;
+        let child = match clone_with_id(&mut remote, 0, 0, number) {
+            Ok(child) => child,
+            Err(_) => remote
+                .spawn(libc::SYS_clone, [0; 6])
+                .map(|(stopped, _)| stopped)
+                .context(name)?,
+        };
+        let inside = proc::Status::read(Pid(child.tid().0)).context_proc()?;
+        let inside = inside.ns_pids.last().copied().unwrap_or(number);
+        let opened = open(self, inside);
+        kill_and_reap(child.tid());
+        let wait = [inside as u64, 0, libc::__WALL as u64, 0, 0, 0];
+        self.remote()?.must(libc::SYS_wait4, wait).context(name)?;
+        opened
     }
 
     /// Makes a further thread.

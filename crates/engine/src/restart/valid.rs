@@ -90,6 +90,12 @@ fn mapping(record: &MappingV1) -> Result<()> {
 }
 
 fn object(record: &SharedObjectV1) -> Result<()> {
+    let absolute = |path: &[u8]| path.starts_with(b"/") && !path.contains(&0);
+    let folders = record.folders.iter().all(|folder| absolute(&folder.path));
+    ensure(
+        !record.named || folders && record.ghost.as_ref().is_some_and(|file| absolute(&file.path)),
+        "a file with a name that cannot be",
+    )?;
     ensure(
         i64::try_from(record.size).is_ok(),
         "a shared memory object of a size that cannot be",

@@ -37,7 +37,7 @@ pub struct DescriptionV1 {
     /// What it is.
     #[prost(
         oneof = "DescriptionKind",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21, 22, 30, 35, 40, 41, 55, 56, 57"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21, 22, 30, 35, 40, 41, 50, 55, 56, 57"
     )]
     pub kind: Option<DescriptionKind>,
     /// Locks held through it.
@@ -133,6 +133,9 @@ pub enum DescriptionKind {
     /// A TCP socket that is or was connected.
     #[prost(message, tag = "30")]
     TcpConnection(TcpConnectionV1),
+    /// A file or folder of /proc.
+    #[prost(message, tag = "50")]
+    Proc(ProcFileV1),
     /// The master of the pseudo-terminal with this number.
     #[prost(uint32, tag = "55")]
     Master(u32),
@@ -198,6 +201,46 @@ pub struct RegularV1 {
     /// File offset.
     #[prost(int64, tag = "2")]
     pub offset: i64,
+    /// Number of the object that has its contents, when these are in the image too; else 0.
+    #[prost(uint32, tag = "3")]
+    pub object: u32,
+    /// What a symbolic link points to, when the link itself is open (O_PATH with O_NOFOLLOW).
+    #[prost(bytes = "vec", tag = "4")]
+    pub link_target: Vec<u8>,
+    /// The symbolic link is deleted.
+    #[prost(bool, tag = "5")]
+    pub deleted: bool,
+    /// For a folder in a volatile place: itself and the folders above it, which are made again when they are gone.
+    #[prost(message, repeated, tag = "6")]
+    pub folders: Vec<FolderV1>,
+}
+
+/// A folder that is made again when it is gone.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FolderV1 {
+    /// Absolute path.
+    #[prost(bytes = "vec", tag = "1")]
+    pub path: Vec<u8>,
+    /// Permissions.
+    #[prost(uint32, tag = "2")]
+    pub mode: u32,
+}
+
+/// A file or folder of /proc.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ProcFileV1 {
+    /// The process that it tells of, by its number inside; 0 when it tells of none.
+    #[prost(int32, tag = "1")]
+    pub pid: i32,
+    /// Path below /proc/PID, or below /proc; empty for that folder itself.
+    #[prost(bytes = "vec", tag = "2")]
+    pub path: Vec<u8>,
+    /// File offset.
+    #[prost(int64, tag = "3")]
+    pub offset: i64,
+    /// The process has ended.
+    #[prost(bool, tag = "4")]
+    pub ended: bool,
 }
 
 /// A pipe end.

@@ -28,6 +28,9 @@ pub struct MemoryV1 {
     /// Protection keys that the program has allocated (pkey_alloc(2)): bit N for key N.
     #[prost(uint32, tag = "20")]
     pub protection_keys: u32,
+    /// Object that is the executable, when its file is deleted or replaced, or in a place that may be gone; else 0.
+    #[prost(uint32, tag = "40")]
+    pub exe_object: u32,
 }
 
 /// A guard region: pages that fault although their mapping allows access.
@@ -128,7 +131,7 @@ pub struct MappingV1 {
     /// Offset in the file or object, in bytes.
     #[prost(uint64, tag = "7")]
     pub offset: u64,
-    /// Object number, for `Backing::Object`.
+    /// Object number, for `Backing::Object`; for `Backing::File` when the contents of the file are in the image too.
     #[prost(uint32, tag = "8")]
     pub object: u32,
     /// VmFlags of /proc/PID/smaps (two-letter codes) that are restored: gd lo nr ht hg nh dc wf dd mg sr rr um …
@@ -146,7 +149,8 @@ pub struct MappingV1 {
     /// Identifier of the segment, for `Backing::Segment`.
     #[prost(int32, tag = "30")]
     pub segment: i32,
-    /// The segment was attached with SHM_RDONLY.
+    /// A shared mapping that can never be written to: its file was open for reading only, or the segment attached with
+    /// SHM_RDONLY.
     #[prost(bool, tag = "31")]
     pub read_only: bool,
     /// Contents, for `Backing::AioRing`.
@@ -192,6 +196,23 @@ pub struct FileIdentityV1 {
     /// GNU build id, for ELF files; empty otherwise.
     #[prost(bytes = "vec", tag = "7")]
     pub build_id: Vec<u8>,
+    /// Access time in nanoseconds since the epoch; 0 when it was not asked for.
+    #[prost(int64, tag = "8")]
+    pub atime_ns: i64,
+    /// When it was made, in nanoseconds since the epoch; 0 when the file system does not tell.
+    #[prost(int64, tag = "9")]
+    pub born_ns: i64,
+}
+
+/// An extended attribute of a file.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct AttributeV1 {
+    /// Name, with its prefix `user.`.
+    #[prost(bytes = "vec", tag = "1")]
+    pub name: Vec<u8>,
+    /// Value.
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: Vec<u8>,
 }
 
 /// A shared memory object whose contents are in the image, in page stream `stream` by offset.
@@ -221,4 +242,31 @@ pub struct SharedObjectV1 {
     /// A deleted file outside of shared memory: made again unlinked in the same folder.
     #[prost(message, optional, tag = "8")]
     pub ghost: Option<FileIdentityV1>,
+    /// The file has its name (in `ghost`): where it is still there, it is used, else it is made again.
+    #[prost(bool, tag = "9")]
+    pub named: bool,
+    /// Permissions of a memfd; 0 when they are not known.
+    #[prost(uint32, tag = "10")]
+    pub mode: u32,
+    /// Extended attributes of the user.
+    #[prost(message, repeated, tag = "11")]
+    pub attributes: Vec<AttributeV1>,
+    /// The folders in which a named file is, from the top: they are made again where they are gone.
+    #[prost(message, repeated, tag = "12")]
+    pub folders: Vec<super::FolderV1>,
+    /// Mapped so that its contents can change without its modification time.
+    #[prost(bool, tag = "13")]
+    pub mapped_writable: bool,
+    /// The program could write to it, through a descriptor or a shared mapping.
+    #[prost(bool, tag = "14")]
+    pub writable: bool,
+    /// This name was deleted, but the file had another one, which was not found.
+    #[prost(bool, tag = "15")]
+    pub linked_elsewhere: bool,
+    /// It is mapped privately, so that its contents must be those that it had.
+    #[prost(bool, tag = "16")]
+    pub mapped_private: bool,
+    /// The named file is in no volatile place, but small: its contents are for the case that it is gone or replaced.
+    #[prost(bool, tag = "17")]
+    pub spare: bool,
 }

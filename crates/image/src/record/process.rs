@@ -57,6 +57,12 @@ pub struct ProcessV1 {
     /// PR_GET_CHILD_SUBREAPER.
     #[prost(bool, tag = "18")]
     pub child_subreaper: bool,
+    /// Object that is the current folder, when it is deleted; else 0.
+    #[prost(uint32, tag = "35")]
+    pub deleted_folder: u32,
+    /// The current folder and those above it, when it is in a volatile place: made again when they are gone.
+    #[prost(message, repeated, tag = "36")]
+    pub volatile_folders: Vec<super::FolderV1>,
     /// PR_GET_THP_DISABLE.
     #[prost(bool, tag = "19")]
     pub thp_disabled: bool,

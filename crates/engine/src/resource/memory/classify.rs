@@ -1,14 +1,13 @@
 //! What a mapping is: from a line of smaps to its record.
 
-use crate::error::Error;
+use crate::error::{Context, Error};
 use crate::resource::object::Objects;
+use crate::resource::thread::ContextProc;
 use crate::resource::{aio, sysv};
 use crate::{Result, file_identity};
-use rethaw_image::record::{Backing, FileIdentityV1, MappingV1};
-use rethaw_sys::proc::{Pid, Vma};
-use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use rethaw_image::record::{Backing, MappingV1};
+use rethaw_sys::proc::{self, Pid, Vma};
+use std::fs::{self, File};
 use std::path::Path;
 
 /// VmFlags that can be set again and are (Documentation/filesystems/proc.rst).
@@ -48,48 +47,59 @@ pub(super) fn classify(pid: Pid, vma: &Vma, objects: &mut Objects) -> Result<Map
             mapping.ring = aio::collect(pid, vma)?;
             Backing::AioRing
         }
-        _ if vma.ino == 0 || (!vma.shared && vma.has(b"ht")) => Backing::Anonymous,
+        _ if vma.ino == 0 || is_reserved_anonymous(vma) => Backing::Anonymous,
         _ => classify_file(pid, vma, &mut mapping, objects)?,
     };
     mapping.set_backing(backing);
     Ok(mapping)
 }
 
-fn classify_file(pid: Pid, vma: &Vma, mapping: &mut MappingV1, objects: &mut Objects) -> Result<Backing> {
-    mapping.offset = vma.offset;
-    let unchanged = if vma.deleted { None } else { same_file(vma) };
-    if unchanged.is_none() && vma.shared && !vma.deleted {
-        return Err(refused(
-            pid,
-            vma,
-            "a shared mapping of a file whose name leads to another file by now",
-        ));
-    }
-    Ok(match (unchanged, vma.shared) {
-        (Some(identity), _) => {
-            mapping.file = Some(identity);
-            Backing::File
-        }
-        (None, true) => {
-            mapping.object = objects.mapped(pid, vma);
-            Backing::Object
-        }
-        (None, false) => {
-            mapping.file = Some(FileIdentityV1 {
-                path: vma.name.clone(),
-                ..FileIdentityV1::default()
-            });
-            Backing::SavedFile
-        }
-    })
+/// MAP_HUGETLB without a file; behind it the kernel has one of its own.
+fn is_reserved_anonymous(vma: &Vma) -> bool {
+    !vma.shared && vma.has(b"ht") && vma.name.starts_with(b"/anon_hugepage")
 }
 
-/// The file that is mapped, if its name still leads to it.
-fn same_file(vma: &Vma) -> Option<FileIdentityV1> {
-    let path = Path::new(std::ffi::OsStr::from_bytes(&vma.name));
-    let metadata = fs::metadata(path).ok()?;
-    // The device of a mapping is not that of stat(2) on btrfs and overlayfs; the inode is.
-    (metadata.ino() == vma.ino).then(|| file_identity(path))
+fn classify_file(pid: Pid, vma: &Vma, mapping: &mut MappingV1, objects: &mut Objects) -> Result<Backing> {
+    if vma.name == b"/secretmem" {
+        return Err(refused(pid, vma, "secret memory (memfd_secret)"));
+    }
+    mapping.offset = vma.offset;
+    mapping.read_only = vma.shared && !vma.has(b"mw");
+    let Some(path) = objects.names.find_mapped(vma) else {
+        if vma.shared && !vma.deleted {
+            let what = "a shared mapping of a file whose name leads to another file by now";
+            return Err(refused(pid, vma, what));
+        }
+        let written = match vma.shared {
+            true => Vec::new(),
+            false => proc::pages_to_save(pid, vma.start, vma.end, true).context_proc()?,
+        };
+        mapping.object = objects.mapped(pid, vma, &written)?;
+        return Ok(Backing::Object);
+    };
+    mapping.file = Some(file_identity(&path));
+    mapping.object = collect_contents(pid, vma, &path, objects)?;
+    Ok(Backing::File)
+}
+
+/// A file with a name whose contents go into the image. Gives the number of the object, 0 when there is none.
+fn collect_contents(pid: Pid, vma: &Vma, path: &Path, objects: &mut Objects) -> Result<u32> {
+    let writable = vma.shared && vma.has(b"mw");
+    let flags = if writable { libc::O_RDWR } else { libc::O_RDONLY } as u32;
+    let Ok(metadata) = fs::metadata(path) else {
+        return Ok(0);
+    };
+    let travels = objects.names.travels(path, !vma.shared);
+    let spare = objects.knows(&metadata) || vma.shared && objects.takes_spare(path, &metadata, flags);
+    if !metadata.is_file() || !(travels || spare) {
+        return Ok(0);
+    }
+    let Ok(file) = File::open(path) else { return Ok(0) };
+    let number = objects
+        .named(path, file, flags, !travels)
+        .context(|| format!("cannot look at {}", path.display()))?;
+    objects.mapped(pid, vma, &[])?;
+    Ok(number)
 }
 
 fn protection(vma: &Vma) -> u32 {

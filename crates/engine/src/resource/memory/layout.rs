@@ -1,9 +1,10 @@
 //! The boundaries that the kernel keeps of an address space, its auxiliary vector and its executable.
 
+use super::{Sources, exe};
 use crate::Result;
 use crate::error::Context;
 use crate::resource::thread::ContextProc;
-use crate::restart::{Plan, Stub};
+use crate::restart::Stub;
 use rethaw_image::record::{LayoutV1, MemoryV1};
 use rethaw_sys::proc::{self, Pid};
 use rethaw_sys::remote::Remote;
@@ -43,7 +44,7 @@ pub(super) fn ask_break(record: &mut MemoryV1, remote: &mut Remote<'_>) -> Resul
 pub(super) fn rebuild(
     stub: &mut Stub,
     record: &MemoryV1,
-    plan: &Plan,
+    sources: &Sources<'_>,
     same_program: bool,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
@@ -55,7 +56,7 @@ pub(super) fn rebuild(
     };
     let exe_fd = match same_program {
         true => u32::MAX,
-        false => open_executable(stub, record, plan, warnings),
+        false => open_executable(stub, record, sources, warnings),
     };
     let mut remote = stub.remote()?;
     let auxv = remote.put(1024, &record.auxv).context(name)?;
@@ -95,15 +96,17 @@ pub(super) fn rebuild(
 }
 
 /// Opens the executable inside. Gives the descriptor there, or -1 (none) where it cannot be opened.
-fn open_executable(stub: &mut Stub, record: &MemoryV1, plan: &Plan, warnings: &mut Vec<String>) -> u32 {
-    let path = record.exe.as_ref().map(|exe| exe.path.clone());
-    let exe = plan.places.path(&path.unwrap_or_default());
-    match stub.open(&exe, libc::O_RDONLY) {
+fn open_executable(
+    stub: &mut Stub,
+    record: &MemoryV1,
+    sources: &Sources<'_>,
+    warnings: &mut Vec<String>,
+) -> u32 {
+    match exe::open(stub, record, sources) {
         Ok(fd) => fd as u32,
         Err(e) => {
             warnings.push(format!(
-                "/proc/self/exe shows rethaw instead of {} ({e})",
-                exe.display()
+                "/proc/self/exe shows rethaw instead of the program ({e})"
             ));
             u32::MAX
         }

@@ -6,6 +6,7 @@ use crate::error::Context;
 use crate::restart::Stub;
 use rethaw_image::record::{Backing, MappingV1};
 use rethaw_sys::remote::Remote;
+use rustix::fs::OFlags;
 use std::io;
 use std::ops::Range;
 
@@ -98,20 +99,24 @@ fn map_droppable(remote: &mut Remote<'_>, arguments: [u64; 6]) -> io::Result<boo
 
 /// Opens what backs a mapping, inside the stub. Gives the descriptor there.
 fn open_backing(stub: &mut Stub, mapping: &MappingV1, sources: &Sources<'_>) -> Result<u64> {
-    if mapping.backing() == Backing::Object {
-        return sources.objects.open_in(stub, mapping.object);
+    let writable = mapping.shared && mapping.protection & libc::PROT_WRITE as u32 != 0;
+    if mapping.backing() == Backing::Object || sources.objects.has(mapping.object) {
+        // A mapping that can become writable would forbid F_SEAL_WRITE.
+        let flags = match mapping.shared && !mapping.read_only {
+            true => OFlags::RDWR,
+            false => OFlags::RDONLY,
+        };
+        return sources.objects.open_in(stub, mapping.object, flags);
     }
     let path = sources
         .plan
         .places
         .path(&mapping.file.as_ref().map(|f| f.path.clone()).unwrap_or_default());
     let name = || format!("cannot open {}", path.display());
-    let writable = mapping.shared && mapping.protection & libc::PROT_WRITE as u32 != 0;
     // A shared mapping that is not writable now may have been made so that it can become it (mprotect).
-    let modes = if mapping.shared {
-        vec![libc::O_RDWR, libc::O_RDONLY]
-    } else {
-        vec![libc::O_RDONLY]
+    let modes = match mapping.shared && !mapping.read_only {
+        true => vec![libc::O_RDWR, libc::O_RDONLY],
+        false => vec![libc::O_RDONLY],
     };
     let mut outcome = Err(io::ErrorKind::NotFound.into());
     for mode in modes

@@ -66,15 +66,15 @@ pub(super) fn pages_to_save(pid: Pid, stream: u32, vma: &Vma, mapping: &MappingV
         in_pause,
     };
     Ok(match mapping.backing() {
-        Backing::Anonymous | Backing::File if !vma.shared => {
-            let ranges = proc::pages_to_save(pid, vma.start, vma.end, mapping.backing() == Backing::File)
-                .context_proc()?;
+        Backing::Anonymous | Backing::File | Backing::Object if !vma.shared => {
+            let ranges =
+                proc::pages_to_save(pid, vma.start, vma.end, mapping.backing() != Backing::Anonymous)
+                    .context_proc()?;
             ranges
                 .into_iter()
                 .map(|r| range(r.start, r.end, !vma.read))
                 .collect()
         }
-        Backing::SavedFile => vec![range(vma.start, vma.end, true)],
         _ => Vec::new(),
     })
 }
@@ -171,7 +171,9 @@ fn fill_piece(
 
 /// Fresh anonymous memory is zero already; only over a file's contents zeros have to be written.
 fn fill_zero(pid: Pid, piece: &Piece, mappings: &[MappingV1]) -> io::Result<()> {
-    let over_file = mappings.iter().filter(|m| m.backing() == Backing::File);
+    let over_file = mappings
+        .iter()
+        .filter(|m| matches!(m.backing(), Backing::File | Backing::Object));
     for mapping in over_file.filter(|m| m.start < piece.end && piece.start < m.end) {
         let (start, end) = (mapping.start.max(piece.start), mapping.end.min(piece.end));
         let zeros = vec![0; PAGE as usize];

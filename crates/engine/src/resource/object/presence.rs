@@ -1,14 +1,19 @@
-//! Which pages of shared anonymous memory exist. Without a descriptor only a process that has it mapped is told,
+//! Which pages of shared memory exist. Without a descriptor only a process that has it mapped is told,
 //! by mincore(2): its own page tables do not show what others have touched, and to read a page makes it.
 
 use super::{Object, Objects, Part};
 use crate::Result;
 use crate::error::Context;
+use crate::resource::file::path_of;
 use crate::resource::memory::PageRange;
 use crate::resource::thread::ContextProc;
+use rethaw_image::record::FileIdentityV1;
 use rethaw_sys::proc::{self, Maps, Pid};
 use rethaw_sys::remote::Remote;
+use rustix::fs::statfs;
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 
 /// Smaller mappings are saved as a whole.
 const SMALL: u64 = 1 << 20;
@@ -22,9 +27,10 @@ impl Objects {
     pub fn find_present(&mut self, pid: Pid, remote: &mut Remote<'_>) -> Result<()> {
         let objects = self
             .by_inode
-            .values_mut()
-            .filter(|object| object.told_by_mincore());
+            .iter_mut()
+            .filter(|((dev, _), object)| object.told_by_mincore(*dev));
         let mut sparse: Vec<&mut Part> = objects
+            .map(|(_, object)| object)
             .flat_map(|object| &mut object.mapped)
             .filter(|part| part.pid == pid && part.range.end - part.range.start > SMALL)
             .collect();
@@ -45,11 +51,23 @@ impl Objects {
 }
 
 impl Object {
-    /// For memory in files mincore(2) tells what is cached, which is something else.
-    fn told_by_mincore(&self) -> bool {
-        let memory = self.record.ghost.is_none() && self.record.huge_page == 0;
-        memory && self.file.is_none() && !self.swapped
+    /// For files on a disk mincore(2) tells what is cached, which is something else.
+    fn told_by_mincore(&self, dev: u64) -> bool {
+        let memory = self
+            .record
+            .ghost
+            .as_ref()
+            .is_none_or(|ghost| on_tmpfs(ghost, dev));
+        memory && self.record.huge_page == 0 && self.file.is_none() && !self.swapped
     }
+}
+
+/// Whether a deleted file on this device is one of the memory file system that its folder is on.
+fn on_tmpfs(ghost: &FileIdentityV1, dev: u64) -> bool {
+    const TMPFS: i64 = 0x0102_1994;
+    let path = path_of(&ghost.path);
+    let folder = path.parent().unwrap_or(&path);
+    fs::metadata(folder).is_ok_and(|m| m.dev() == dev) && statfs(folder).is_ok_and(|fs| fs.f_type == TMPFS)
 }
 
 /// The parts of a range that exist.

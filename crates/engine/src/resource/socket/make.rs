@@ -5,7 +5,7 @@ use super::workshop::{Letter, Spot, Workshop};
 use super::{datagram, name, set_buffers, set_options, shut, stream};
 use crate::Result;
 use crate::error::Context;
-use crate::restart::{Places, damaged};
+use crate::restart::{Places, Stub, damaged};
 use rethaw_image::record::{
     DescriptionKind, DescriptionV1, UnixCredentialsV1, UnixMessageV1, UnixNameV1, UnixSocketV1,
 };
@@ -104,16 +104,16 @@ impl<'a> MadeSockets<'a> {
         Ok(())
     }
 
-    /// Sends what waited in the queues; `descriptors` gives those that were in flight.
+    /// Sends what waited in the queues; `descriptors` gives those that were in flight, made with the help of any process.
     pub fn fill(
         &self,
         workshop: &mut Workshop<'_>,
-        mut descriptors: impl FnMut(&[u32]) -> Result<Vec<OwnedFd>>,
+        mut descriptors: impl FnMut(&mut Stub, &[u32]) -> Result<Vec<OwnedFd>>,
     ) -> Result<()> {
         let name = || "cannot put back what was in flight in a Unix socket".to_owned();
         for (id, record) in self.all() {
             for message in &record.queue {
-                let in_flight = descriptors(&message.descriptions)?;
+                let in_flight = descriptors(workshop.any()?, &message.descriptions)?;
                 let in_flight: Vec<_> = in_flight.iter().map(OwnedFd::as_fd).collect();
                 let letter = Letter {
                     bytes: &message.bytes,

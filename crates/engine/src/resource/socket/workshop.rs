@@ -79,6 +79,11 @@ impl<'a> Workshop<'a> {
         })
     }
 
+    /// Any process.
+    pub fn any(&mut self) -> Result<&mut Stub> {
+        self.stubs.first_mut().ok_or(Error::Ended)
+    }
+
     /// The process of that number. `None` when it was outside of the computation, or another one has the number.
     fn process(&mut self, pid: i32) -> Result<Option<&mut Stub>> {
         if let Some(index) = self.plan.processes.iter().position(|process| process.pid == pid) {
