@@ -50,12 +50,7 @@ fn main() -> Outcome {
         .next()
         .ok_or_else(|| Failure::new("usage: compatibility APPLICATIONS [CONFORMANCE]"))?;
     print!("{APPLICATIONS}");
-    // Of several runs of one program, the last counts.
-    let mut last = BTreeMap::new();
-    for fields in lines(&applications)? {
-        last.insert(fields[0].clone(), fields);
-    }
-    let rows: Vec<_> = last.into_values().collect();
+    let rows = programs(lines(&applications)?);
     print!("{}", table(&["program", "version", "result", "note"], &rows));
     print!("{FILES}");
     if let Some(path) = arguments.next() {
@@ -64,6 +59,24 @@ fn main() -> Outcome {
         print!("{}", table(&["program", "class", "result", "reason"], &rows));
     }
     Ok(())
+}
+
+/// One row for each program: its last run, but a run that failed is not hidden by a later one that did not.
+fn programs(runs: Vec<Vec<String>>) -> Vec<Vec<String>> {
+    let mut rows: BTreeMap<String, (usize, usize, Vec<String>)> = BTreeMap::new();
+    for fields in runs {
+        let (all, failed, row) = rows.entry(fields[0].clone()).or_default();
+        *all += 1;
+        *failed += usize::from(fields.get(2).is_some_and(|result| result == "fails"));
+        *row = fields;
+    }
+    let told = rows.into_values().map(|(all, failed, mut row)| {
+        if failed > 0 && row.len() > 2 {
+            row[2] = format!("fails in {failed} of {all} runs");
+        }
+        row
+    });
+    told.collect()
 }
 
 /// Lines of fields; comments and empty lines are left out.
