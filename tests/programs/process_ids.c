@@ -1,10 +1,10 @@
-/* Process, thread, user and group numbers, supplementary groups and capabilities are as before. */
+/* Process, parent, thread, user and group numbers, supplementary groups and capabilities are as before. */
 #include "check.h"
 #include <grp.h>
 #include <linux/capability.h>
 
 struct state {
-	pid_t pid, tid;
+	pid_t pid, parent, tid;
 	uid_t user[3];
 	gid_t group[3];
 	int groups;
@@ -15,6 +15,7 @@ static void read_state(struct state *state)
 {
 	memset(state, 0, sizeof *state);
 	state->pid = (pid_t)syscall(SYS_getpid);
+	state->parent = getppid();
 	state->tid = (pid_t)syscall(SYS_gettid);
 	getresuid(&state->user[0], &state->user[1], &state->user[2]);
 	getresgid(&state->group[0], &state->group[1], &state->group[2]);
@@ -39,6 +40,7 @@ int main(int argc, char **argv)
 	DAMAGE(before.pid++);
 	read_state(&now);
 	EQUAL(now.pid, before.pid);
+	EQUAL(now.parent, before.parent);
 	EQUAL(now.tid, before.tid);
 	EQUAL(getpid(), before.pid);
 	for (int i = 0; i < 3; i++) {

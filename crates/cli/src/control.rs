@@ -58,6 +58,7 @@ pub struct Status {
     /// Command line.
     pub command: Vec<Text>,
     /// Where its checkpoints go.
+    #[serde(with = "crate::state::path_as_text")]
     pub checkpoints: PathBuf,
     /// Main process.
     pub main: Option<Seen>,

@@ -68,7 +68,9 @@ impl Failure {
     pub fn status(&self) -> u8 {
         match self {
             Failure::Said { status, .. } => *status,
-            Failure::Engine(rethaw_engine::Error::Refused { .. }) => status::REFUSED,
+            Failure::Engine(rethaw_engine::Error::Refused { .. } | rethaw_engine::Error::Traced { .. }) => {
+                status::REFUSED
+            }
             Failure::Engine(_) | Failure::Image(_) | Failure::Os { .. } => status::FAILED,
         }
     }

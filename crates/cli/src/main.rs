@@ -32,6 +32,12 @@ fn main() -> ExitCode {
         // The init of a computation's namespaces: before anything that could start a thread.
         return ExitCode::from(rethaw_engine::init::main(&words[2..]) as u8);
     }
+    if words
+        .get(1)
+        .is_some_and(|word| word == rethaw_engine::look::SUBCOMMAND)
+    {
+        return ExitCode::from(rethaw_engine::look::main(&words[2..]) as u8);
+    }
     if let Some((name, words)) = dmtcp::Name::of(&words) {
         return dmtcp::execute(name, words);
     }

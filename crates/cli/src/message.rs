@@ -14,11 +14,17 @@ pub fn set_quiet(quiet: bool) {
     QUIET.store(quiet, Ordering::Relaxed);
 }
 
-/// One time-stamped line, unless the user wants quiet.
+/// One time-stamped line, unless the user wants quiet, or has a program that fills the screen.
 pub fn note(text: impl std::fmt::Display) {
-    if !QUIET.load(Ordering::Relaxed) {
+    if !QUIET.load(Ordering::Relaxed) && !on_somebodys_screen() {
         line(&format!("rethaw: {} {text}", now()));
     }
+}
+
+/// Whether stderr is a terminal whose screen a program draws itself, so that a line would spoil it.
+fn on_somebodys_screen() -> bool {
+    let modes = rustix::termios::tcgetattr(std::io::stderr());
+    modes.is_ok_and(|modes| !modes.local_modes.contains(rustix::termios::LocalModes::ICANON))
 }
 
 /// One time-stamped line that the user must read.
@@ -54,6 +60,7 @@ pub fn unix_seconds() -> i64 {
 
 /// One write, so that lines of several writers do not mix; a closed stderr is no reason to fail.
 fn line(text: &str) {
+    let text = printable(text, &[]);
     let write = || {
         let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
     };
@@ -63,8 +70,18 @@ fn line(text: &str) {
     }
 }
 
+/// Text without control characters, such as names of files may have: they could break lines or command the terminal.
+fn printable(text: &str, allowed: &[char]) -> String {
+    let show = |c: char| match c {
+        c if c.is_control() && !allowed.contains(&c) => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(show).collect()
+}
+
 /// Output on stdout. A reader that has gone is no error.
 pub fn print(text: &str) {
+    let text = printable(text, &['\n', '\t']);
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
@@ -129,4 +146,15 @@ fn new_bar(what: &str) -> ProgressBar {
 
 fn lock_bar() -> std::sync::MutexGuard<'static, Option<ProgressBar>> {
     BAR.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn no_name_breaks_a_line_or_commands_the_terminal() {
+        assert_eq!(printable("a\n\x1b[2J\u{9b}ü", &[]), r"a\n\u{1b}[2J\u{9b}ü");
+        assert_eq!(printable("a\tb\nc\r", &['\n', '\t']), "a\tb\nc\\r");
+    }
 }

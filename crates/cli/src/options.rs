@@ -201,7 +201,7 @@ pub struct RestartArgs {
 #[derive(Debug, Clone, Args)]
 pub struct CheckpointArgs {
     /// Identity, checkpoint folder or main pid of the computation; not needed when only one runs.
-    pub id: Option<String>,
+    pub id: Option<OsString>,
     /// End the computation once the checkpoint is durable.
     #[arg(long)]
     pub stop: bool,
@@ -217,7 +217,7 @@ pub struct CheckpointArgs {
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
     /// Identity, checkpoint folder or main pid of one computation.
-    pub id: Option<String>,
+    pub id: Option<OsString>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -272,7 +272,7 @@ pub struct PruneArgs {
 #[derive(Debug, Clone, Args)]
 pub struct KillArgs {
     /// Identity, checkpoint folder or main pid of the computation; not needed when only one runs.
-    pub id: Option<String>,
+    pub id: Option<OsString>,
 }
 
 #[allow(missing_docs)]

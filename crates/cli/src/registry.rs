@@ -4,10 +4,11 @@ use crate::failure::{Context, Failure, Result};
 use crate::place::{Life, Seen};
 use crate::state::{Text, read_json, remove_leftovers, write_json};
 use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A computation as the registry knows it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,7 @@ pub struct Entry {
     /// Name of its files here: the identity, with a suffix when it runs twice.
     pub name: String,
     /// Folder (or DMTCP image) to which its checkpoints go.
+    #[serde(with = "crate::state::path_as_text")]
     pub checkpoints: PathBuf,
     /// Command line.
     pub command: Vec<Text>,
@@ -142,7 +144,7 @@ pub fn all() -> Vec<Found> {
 
 /// The computation that `wanted` names (identity or its beginning, checkpoint folder, pid); without a name the
 /// only one, or that of the default folder here.
-pub fn find(wanted: Option<&str>) -> Result<Found> {
+pub fn find(wanted: Option<&OsStr>) -> Result<Found> {
     let all = all();
     let Some(wanted) = wanted else {
         let folder = std::fs::canonicalize(crate::start::checkpoint_folder(None)).ok();
@@ -158,11 +160,8 @@ pub fn find(wanted: Option<&str>) -> Result<Found> {
             "several computations run; name one",
         );
     };
-    let path = std::fs::canonicalize(wanted).ok();
-    let matching = all
-        .into_iter()
-        .filter(|one| matches(&one.entry, wanted, path.as_deref()))
-        .collect();
+    let matching = matching(all, wanted);
+    let wanted = wanted.display();
     let none = format!("no running computation is called {wanted} (see `rethaw status`)");
     only(
         matching,
@@ -171,11 +170,28 @@ pub fn find(wanted: Option<&str>) -> Result<Found> {
     )
 }
 
-fn matches(entry: &Entry, wanted: &str, path: Option<&Path>) -> bool {
-    entry.name == wanted
-        || (wanted.len() >= 3 && entry.computation.starts_with(wanted))
-        || Some(entry.checkpoints.as_path()) == path
-        || wanted.parse() == Ok(entry.main.pid)
+/// Those with this name. One that was started a moment ago may not have told its name yet.
+fn matching(mut all: Vec<Found>, wanted: &OsStr) -> Vec<Found> {
+    const A_MOMENT: Duration = Duration::from_millis(500);
+    let end = Instant::now() + A_MOMENT;
+    loop {
+        let path = std::fs::canonicalize(wanted).ok();
+        all.retain(|one| matches(&one.entry, wanted, path.as_deref()));
+        if !all.is_empty() || Instant::now() > end {
+            return all;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        all = self::all();
+    }
+}
+
+fn matches(entry: &Entry, wanted: &OsStr, path: Option<&Path>) -> bool {
+    let is_name = |wanted: &str| {
+        entry.name == wanted
+            || (wanted.len() >= 3 && entry.computation.starts_with(wanted))
+            || wanted.parse() == Ok(entry.main.pid)
+    };
+    wanted.to_str().is_some_and(is_name) || Some(entry.checkpoints.as_path()) == path
 }
 
 fn only(mut found: Vec<Found>, none: &str, several: &str) -> Result<Found> {
@@ -274,12 +290,16 @@ mod tests {
     #[test]
     fn a_computation_is_named_by_identity_folder_or_pid() {
         let entry = entry();
-        assert!(matches(&entry, "0123", None));
-        assert!(matches(&entry, "0123456789abcdef", None));
-        assert!(matches(&entry, "elsewhere", Some(Path::new("/work/x"))));
-        assert!(matches(&entry, &entry.main.pid.to_string(), None));
-        assert!(!matches(&entry, "01", None));
-        assert!(!matches(&entry, "123", None));
+        assert!(matches(&entry, OsStr::new("0123"), None));
+        assert!(matches(&entry, OsStr::new("0123456789abcdef"), None));
+        assert!(matches(
+            &entry,
+            OsStr::new("elsewhere"),
+            Some(Path::new("/work/x"))
+        ));
+        assert!(matches(&entry, entry.main.pid.to_string().as_ref(), None));
+        assert!(!matches(&entry, OsStr::new("01"), None));
+        assert!(!matches(&entry, OsStr::new("123"), None));
     }
 
     #[test]

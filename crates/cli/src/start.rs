@@ -1,6 +1,6 @@
 //! How a computation comes under supervision: launched, restarted, or attached to.
 
-use crate::failure::{Context, Failure, Result};
+use crate::failure::{Failure, Result};
 use crate::message::{self, Meter};
 use crate::options::{ComeBackArgs, Compress, External, Files, PauseMethod, ProgramArgs, ProtectArgs};
 use crate::sink::{OwnedFolder, Sink};
@@ -8,8 +8,9 @@ use crate::slurm;
 use crate::state::{State, Text, recorded};
 use crate::supervise::{Outcome, Settings, Signals, Supervisor};
 use rethaw_engine::launcher;
+use rethaw_engine::outside::Before;
 use rethaw_engine::restart::{self, Prepared};
-use rethaw_engine::tree::Tree;
+use rethaw_engine::tree::{Ended, Tree};
 use rethaw_image::record::ComputationV1;
 use rethaw_image::{Compression, Identity, ImageReader, SectionKind};
 use std::ffi::OsString;
@@ -20,6 +21,18 @@ use std::path::{Path, PathBuf};
 pub struct Stage {
     signals: Signals,
     settings: Settings,
+    /// Our terminal, as the user had it.
+    terminal: Option<Before>,
+}
+
+/// The current folder, which may have been removed under the shell.
+pub fn current_folder() -> Result<PathBuf> {
+    std::env::current_dir().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Failure::said("the current folder has been removed; change to one that exists")
+        }
+        _ => Failure::said(format!("cannot find the current folder: {error}")),
+    })
 }
 
 /// The folder of `--dir`, or the default one.
@@ -40,7 +53,12 @@ impl Stage {
             .collect();
         let signals = Signals::block(&also)?;
         rethaw_sys::spawn::ignore_file_size_signal();
-        Ok(Stage { signals, settings })
+        let terminal = Before::note();
+        Ok(Stage {
+            signals,
+            settings,
+            terminal,
+        })
     }
 
     /// From the command line.
@@ -50,7 +68,7 @@ impl Stage {
 
     /// Runs a program from its beginning.
     pub fn launch(self, program: &ProgramArgs, sink: impl FnOnce(&State) -> Result<Sink>) -> Result<Outcome> {
-        let folder = std::env::current_dir().context(|| "find the current folder".to_string())?;
+        let folder = current_folder()?;
         let mut state = State::new(texts(&program.program), folder.as_os_str().into())?;
         state.launcher = recorded(launcher::inherited());
         let sink = sink(&state)?;
@@ -79,7 +97,9 @@ impl Stage {
     pub fn rebuild(&self, image: &Saved, come_back: &ComeBackArgs) -> Result<Tree> {
         // Dying now would leave the program without protection, so a signal waits until it can be passed on.
         let prepared = self.signals.interruptible(|| prepare(image, come_back))??;
-        let (tree, report) = prepared.resume()?;
+        let (tree, report) = prepared.resume().inspect_err(|_| {
+            self.terminal.iter().for_each(Before::put_back);
+        })?;
         for warning in report.warnings {
             message::warn(warning);
         }
@@ -95,7 +115,11 @@ impl Stage {
             state.take_measurements(State::load(&folder.path));
         }
         self.settings.from_generation = image.identity.generation;
-        self.supervise(tree, sink, state)
+        let terminal = self.terminal.take();
+        let outcome = self.supervise(tree, sink, state);
+        // Where it left its own modes, they are those of another terminal.
+        terminal.iter().for_each(Before::put_back);
+        outcome
     }
 
     /// Protects a running program. `known` is what was recorded of it.
@@ -110,7 +134,12 @@ impl Stage {
     }
 
     fn supervise(self, tree: Tree, sink: Sink, state: State) -> Result<Outcome> {
-        Supervisor::new(tree, self.signals, sink, self.settings, state)?.run()
+        let outcome = Supervisor::new(tree, self.signals, sink, self.settings, state)?.run()?;
+        if matches!(outcome, Outcome::Stopped | Outcome::Ended(Ended::Signalled(_))) {
+            // It was in no state to put its terminal back itself.
+            self.terminal.iter().for_each(Before::put_back);
+        }
+        Ok(outcome)
     }
 }
 
@@ -161,6 +190,7 @@ fn settings_of(args: &ProtectArgs) -> Settings {
 
 /// Opens and locks the folder of the checkpoints.
 pub fn own_folder(args: &ProtectArgs) -> Result<OwnedFolder> {
+    current_folder()?;
     OwnedFolder::open(&checkpoint_folder(args.dir.as_deref()), args.keep)
 }
 

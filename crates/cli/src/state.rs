@@ -45,13 +45,54 @@ impl From<&OsStr> for Text {
     }
 }
 
-/// A command line for people.
+/// Paths in JSON, for `serde(with)`: as [`Text`], since they need not be UTF-8 either.
+pub mod path_as_text {
+    use super::Text;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+    use std::path::{Path, PathBuf};
+
+    /// Serializes a path.
+    pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        Text::from(path.as_os_str()).serialize(serializer)
+    }
+
+    /// Deserializes a path.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        let text = Text::deserialize(deserializer)?;
+        Ok(OsString::from_vec(text.bytes().to_vec()).into())
+    }
+}
+
+/// A command line for people: on one line, and not for pages.
 pub fn show_command(command: &[Text]) -> String {
-    let words: Vec<String> = command
-        .iter()
-        .map(|word| quote(&String::from_utf8_lossy(word.bytes())))
-        .collect();
-    words.join(" ")
+    const LONGEST: usize = 300;
+    let mut shown = String::new();
+    for word in command {
+        if !shown.is_empty() {
+            shown.push(' ');
+        }
+        shown += &show_word(&String::from_utf8_lossy(word.bytes()));
+        if let Some((cut, _)) = shown.char_indices().nth(LONGEST) {
+            shown.truncate(cut);
+            return shown + " …";
+        }
+    }
+    shown
+}
+
+/// As the shell would read it; control characters as bash writes them.
+fn show_word(word: &str) -> String {
+    if !word.contains(char::is_control) {
+        return quote(word);
+    }
+    let escape = |c: char| match c {
+        '\'' | '\\' => format!("\\{c}"),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    format!("$'{}'", word.chars().map(escape).collect::<String>())
 }
 
 /// Quotes a word for the shell where it needs it.
@@ -322,5 +363,17 @@ mod tests {
             ]),
             r"echo 'a b' 'it'\''s' ''"
         );
+        assert_eq!(
+            show_command(&[Text::new(b"it's\n\x1b[2J")]),
+            r"$'it\'s\n\u{1b}[2J'"
+        );
+    }
+
+    #[test]
+    fn a_long_command_is_cut() {
+        let words = vec![Text::new("ü".as_bytes()); 100_000];
+        let shown = show_command(&words);
+        assert_eq!(shown.chars().count(), 302);
+        assert!(shown.ends_with(" …"));
     }
 }

@@ -32,6 +32,11 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 use writing::{Order, Writing};
 
+const NOW: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
 /// A computation under protection.
 pub struct Supervisor {
     tree: Tree,
@@ -279,10 +284,6 @@ impl Supervisor {
     }
 
     fn relay(&self, signal: Signal) {
-        const NOW: Timespec = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
         if let Err(error) = self.tree.signal(signal as i32)
             && !self.ends_within(NOW)
         {
@@ -385,12 +386,18 @@ impl Supervisor {
             stop: false,
             waiters: vec![],
         });
-        let ended = matches!(failure, Failure::Engine(rethaw_engine::Error::Ended));
-        if !ended {
-            message::warn(format!(
-                "checkpoint {generation} failed: {failure}; the program runs on, earlier checkpoints are untouched"
+        // Killed in the middle of it, the program cannot be read any more; how that shows is of no interest.
+        let ended = Failure::Engine(rethaw_engine::Error::Ended);
+        if matches!(failure, Failure::Engine(rethaw_engine::Error::Ended)) || self.ends_within(NOW) {
+            message::note(format!(
+                "checkpoint {generation} was not completed: the program ended meanwhile; earlier checkpoints are \
+                 untouched"
             ));
+            return clients::tell_failure(order.waiters, &ended);
         }
+        message::warn(format!(
+            "checkpoint {generation} failed: {failure}; the program runs on, earlier checkpoints are untouched"
+        ));
         clients::tell_failure(order.waiters, failure);
     }
 }

@@ -468,6 +468,106 @@ fn nonsense_is_answered_with_a_sentence() {
     assert_eq!(verified.status.code(), Some(1));
 }
 
+/// As in a terminal: a removed folder is still the current one.
+#[test]
+fn a_removed_current_folder_is_said() {
+    let place = Place::new();
+    let mut command = Command::new("sh");
+    command
+        .args([
+            "-c",
+            r#"mkdir gone && cd gone && rmdir ../gone && exec "$0" run -- true"#,
+        ])
+        .arg(env!("CARGO_BIN_EXE_rethaw"))
+        .current_dir(place.folder.path());
+    let output = command.output().expect("sh runs");
+    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(
+        stderr(&output),
+        "rethaw: the current folder has been removed; change to one that exists\n"
+    );
+}
+
+#[test]
+fn odd_names_are_found_and_shown() {
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new();
+    let name = std::ffi::OsStr::from_bytes(b"a \n\xff'\x1b[2J");
+    let folder = place.path("").join(name);
+    let mut command = place.rethaw("run -i never --dir", &[]);
+    let child = command
+        .arg(&folder)
+        .args(["--", "sh", "-c", "sleep 60", "\x1b[2J\n"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("rethaw runs");
+    let job = Running { child };
+    let ask = |line: &str| {
+        let output = place
+            .rethaw(line, &[])
+            .arg(&folder)
+            .output()
+            .expect("rethaw runs");
+        (output.status.code(), stdout(&output))
+    };
+    eventually("it is found", || ask("status").0 == Some(0));
+    let (code, _) = ask("checkpoint");
+    assert_eq!(code, Some(0));
+    for line in ["status", "list", "inspect", "verify"] {
+        let (code, shown) = ask(line);
+        assert_eq!(code, Some(0), "{line}");
+        assert!(!shown.contains('\x1b'), "{line}: {shown:?}");
+    }
+    for line in ["status --json", "list --json", "inspect --json", "verify --json"] {
+        let (code, shown) = ask(line);
+        assert_eq!(code, Some(0), "{line}");
+        let told: Result<serde_json::Value, _> = serde_json::from_str(&shown);
+        assert!(told.is_ok(), "{line}: {shown}");
+    }
+    assert_eq!(ask("kill").0, Some(0));
+    assert_eq!(job.end().status.signal(), Some(9));
+}
+
+/// Of a restored computation only its init knows how it ended, and that is killed with it.
+#[test]
+fn a_killed_computation_died_of_it() {
+    let place = Place::new();
+    let job = place.start("run -i never", "echo > ready; sleep 60");
+    place.wait_for("ready");
+    place.wait_until_found("rethaw-checkpoints");
+    assert!(
+        place
+            .output("checkpoint --stop rethaw-checkpoints", &[])
+            .status
+            .success()
+    );
+    assert_eq!(job.end().status.code(), Some(75));
+    let job = place.start("run -i never", "echo > ready; sleep 60");
+    place.wait_until_found("rethaw-checkpoints");
+    assert!(place.output("kill rethaw-checkpoints", &[]).status.success());
+    let output = job.end();
+    assert_eq!(output.status.signal(), Some(9), "{}", stderr(&output));
+}
+
+/// Its checkpoint would have to freeze the rethaw that takes it.
+#[test]
+fn rethaw_does_not_attach_to_the_shell_that_it_was_started_from() {
+    let place = Place::new();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", r#""$0" attach $$; exit $?"#])
+        .arg(env!("CARGO_BIN_EXE_rethaw"))
+        .env("XDG_RUNTIME_DIR", place.folder.path())
+        .current_dir(place.folder.path());
+    let output = command.output().expect("sh runs");
+    assert_eq!(output.status.code(), Some(125));
+    assert!(
+        stderr(&output).contains("another terminal"),
+        "{}",
+        stderr(&output)
+    );
+}
+
 #[test]
 fn completions_and_man_pages_come_from_the_definitions() {
     let place = Place::new();

@@ -1,9 +1,11 @@
 //! Checkpoint: freeze → collect → snapshot → resume → write.
 
 mod collect;
+mod collector;
 pub(crate) mod freeze;
 mod inherited;
 mod kinship;
+pub(crate) mod release;
 mod sleep;
 mod snapshot;
 mod vfork;
@@ -15,6 +17,7 @@ use crate::{Result, tree::Tree};
 use collect::{Collected, collect};
 use freeze::{Frozen, freeze};
 pub(crate) use kinship::kin_of;
+pub(crate) use release::collect_end;
 use rethaw_image::{Identity, ImageWriter};
 use snapshot::Copy;
 use std::path::Path;
@@ -142,9 +145,17 @@ fn freeze_and_collect(
         tried += 1;
         match error {
             Error::Moment(_) if tried < TRIES => std::thread::sleep(Duration::from_millis(2 * tried)),
-            Error::Moment(error) => return Err(*error),
-            error => return Err(error),
+            Error::Moment(error) => return Err(or_ended(tree, *error)),
+            error => return Err(or_ended(tree, error)),
         }
+    }
+}
+
+/// What went wrong, or that nothing is left to take a checkpoint of: it was killed meanwhile.
+fn or_ended(tree: &Tree, error: Error) -> Error {
+    match tree.members() {
+        Ok(members) if members.is_empty() => Error::Ended,
+        _ => error,
     }
 }
 

@@ -1,7 +1,11 @@
 //! pid 1 of a computation's namespaces: reaps, and ends when its last process has. Nothing else, so that it
 //! cannot fail.
 //!
-//! It is this program again, started by the agent as `rethaw __init SOCKET ADDRESS [MONOTONIC BOOTTIME]
+//! A program that was launched without namespaces knows its parent by a number that is not 1, and may compare it
+//! with getppid(2) to see whether that lives. At a restart a *keeper* has that number: a child of the init that does
+//! the same, and adopts orphans as rethaw did.
+//!
+//! It is this program again, started by the agent as `rethaw __init SOCKET ADDRESS KEEPER [MONOTONIC BOOTTIME]
 //! [-- PROGRAM ARGUMENTS]`. Its first half makes the namespaces and then the init proper, which starts PROGRAM,
 //! or which the agent uses as the parent of all that it rebuilds. Messages on the socket are lines of text:
 //! `pid N` (the init's pid, from outside), `ready`, `warning …` or `error …` from the init; `go PID` from the
@@ -31,6 +35,8 @@ pub const FOOTHOLD_SIZE: u64 = 32 * 1024;
 pub struct Request {
     /// Where the foothold is to be mapped.
     pub foothold: u64,
+    /// The number of the keeper; none up to 1.
+    pub keeper: i32,
     /// Clock offsets of the computation; `None` keeps the clocks as they are.
     pub clocks: Option<ClockOffsets>,
 }
@@ -42,6 +48,7 @@ impl Request {
             SUBCOMMAND.to_owned(),
             socket.to_string(),
             self.foothold.to_string(),
+            self.keeper.to_string(),
         ];
         if let Some(clocks) = self.clocks {
             arguments.extend([clocks.monotonic_ns.to_string(), clocks.boottime_ns.to_string()]);
@@ -51,7 +58,7 @@ impl Request {
 
     fn parse(arguments: &[OsString]) -> Option<(i32, Request)> {
         let number = |index: usize| arguments.get(index)?.to_str()?.parse::<i64>().ok();
-        let clocks = match (number(2), number(3)) {
+        let clocks = match (number(3), number(4)) {
             (Some(monotonic_ns), Some(boottime_ns)) => Some(ClockOffsets {
                 monotonic_ns,
                 boottime_ns,
@@ -62,6 +69,7 @@ impl Request {
             number(0)? as i32,
             Request {
                 foothold: number(1)? as u64,
+                keeper: number(2)? as i32,
                 clocks,
             },
         ))
@@ -72,6 +80,7 @@ impl Request {
 #[derive(Debug)]
 pub(crate) struct Init {
     pid: Pid,
+    keeper: Option<Pid>,
     socket: BufReader<UnixStream>,
     /// Descriptor number of the other end in the init and in every process cloned from it.
     socket_inside: i32,
@@ -136,6 +145,7 @@ impl Init {
         let pidfd = task::pidfd_open(pid).context(|| format!("cannot watch the init {pid}"))?;
         Ok(Init {
             pid,
+            keeper: find_keeper(pid),
             socket: lines.socket,
             socket_inside,
             warnings: lines.warnings,
@@ -147,6 +157,16 @@ impl Init {
     /// Its pid, as seen from here.
     pub fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// The keeper, as seen from here, if there is one.
+    pub fn keeper(&self) -> Option<Pid> {
+        self.keeper
+    }
+
+    /// Who makes and collects the processes of the computation that have no other parent.
+    pub fn parent(&self) -> Pid {
+        self.keeper.unwrap_or(self.pid)
     }
 
     /// Socket whose other end is descriptor [`Init::socket_inside`] of every process cloned from the init.
@@ -191,6 +211,14 @@ impl Init {
         );
         let _ = task::reap(self.pid);
     }
+}
+
+/// The keeper of an init: a child that has not executed another program.
+pub(crate) fn find_keeper(init: Pid) -> Option<Pid> {
+    let command = |pid: Pid| std::fs::read(format!("/proc/{pid}/cmdline")).ok();
+    let own = command(init).filter(|own| !own.is_empty())?;
+    let mut children = proc::children(init).ok()?.into_iter();
+    children.find(|child| command(*child).as_ref() == Some(&own))
 }
 
 /// What the init says while it starts.
@@ -291,15 +319,31 @@ fn make_namespaces(socket: &UnixStream, request: Request, program: &[OsString]) 
 /// The init proper.
 fn init(socket: &UnixStream, request: Request, program: &[OsString]) -> Infallible {
     let prepared = match program {
-        [] => prepare(socket, request),
+        [] if request.keeper > 1 => mount_proc(socket).and_then(|()| start_keeper(socket, request)),
+        [] => mount_proc(socket).and_then(|()| prepare(socket, request)),
         [name, arguments @ ..] => start_program(socket, name, arguments).map(Some),
     };
+    serve(socket, prepared)
+}
+
+fn serve(socket: &UnixStream, prepared: io::Result<Option<i32>>) -> Infallible {
     match prepared {
         Ok(Some(main)) => reap(socket, main),
         Ok(None) => {}
         Err(error) => drop(say(socket, &format!("error {error}"))),
     }
     std::process::exit(0)
+}
+
+/// Leaves everything to the keeper. Gives no process as the main one: the keeper tells of that.
+fn start_keeper(socket: &UnixStream, request: Request) -> io::Result<Option<i32>> {
+    const NOBODY: i32 = 0;
+    namespace::fork_with_number(request.keeper, || {
+        let prepared = task::become_subreaper().and_then(|()| prepare(socket, request));
+        serve(socket, prepared)
+    })?;
+    rethaw_sys::leave_stdio()?;
+    Ok(Some(NOBODY))
 }
 
 /// Sends one line in one piece: both halves of the init write to the same socket.
@@ -319,7 +363,6 @@ fn mount_proc(socket: &UnixStream) -> io::Result<()> {
 
 /// Gives the pid of the main process once the agent has rebuilt everything, or `None` when the agent is gone.
 fn prepare(socket: &UnixStream, request: Request) -> io::Result<Option<i32>> {
-    mount_proc(socket)?;
     rethaw_sys::leave_stdio()?;
     namespace::map_foothold(request.foothold, FOOTHOLD_SIZE as usize)?;
     say(socket, "ready")?;

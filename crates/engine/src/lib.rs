@@ -12,6 +12,7 @@ pub mod restart;
 pub mod tree;
 
 pub use error::{Error, Result};
+pub use resource::terminal::{look, outside};
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;

@@ -85,6 +85,7 @@ pub fn prepare(image: &Path, options: &Options, progress: Progress<'_>) -> Resul
     let rewinds = check::files(&plan, options, &mut warnings)?;
     let init = Init::start(Request {
         foothold: plan.foothold,
+        keeper: plan.computation.parent_pid,
         clocks: Some(plan.clocks()),
     })?;
     warnings.extend(init.warnings.iter().cloned());
@@ -112,7 +113,11 @@ impl Prepared {
             self.init,
             self.rebuilt.asleep.clone(),
         )?;
-        self.rebuilt.resume(&self.plan)?;
+        let redraw = self.rebuilt.hand_over_terminal(&self.plan);
+        self.rebuilt.resume()?;
+        if let Some(redraw) = redraw {
+            redraw.finish();
+        }
         warnings.sort();
         warnings.dedup();
         Ok((tree, Report { warnings }))

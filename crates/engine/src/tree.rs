@@ -1,8 +1,8 @@
 //! The processes of a computation, seen from the agent.
 
-use crate::checkpoint::freeze::release_late;
+use crate::checkpoint::release::release_late;
 use crate::error::Context;
-use crate::init::{Init, Request};
+use crate::init::{Init, Request, find_keeper};
 use crate::resource::thread::ContextProc;
 use crate::{Error, Result};
 use rethaw_sys::namespace::ClockOffsets;
@@ -27,6 +27,8 @@ pub struct Tree {
     init: Option<Init>,
     /// pid 1 of the computation's namespace, whoever made it.
     namespace_init: Option<Pid>,
+    /// The init's keeper.
+    keeper: Option<Pid>,
     origin: Origin,
     ended: Option<Ended>,
     /// Processes of ours among the computation's: copy-on-write children that are still being written.
@@ -98,6 +100,7 @@ impl Ended {
 impl Tree {
     fn new(main: Pid, init: Option<Init>, origin: Origin, strangers: BTreeSet<Pid>) -> Result<Tree> {
         let pidfd = task::pidfd_open(main).context(|| format!("cannot watch process {main}"))?;
+        let namespace_init = init.as_ref().map(Init::pid).or_else(|| find_init(main));
         let inside = proc::Status::read(main)
             .ok()
             .and_then(|s| s.ns_pids.last().copied());
@@ -105,7 +108,8 @@ impl Tree {
             main,
             main_inside: inside.unwrap_or(main.0),
             pidfd: Some(pidfd),
-            namespace_init: init.as_ref().map(Init::pid).or_else(|| find_init(main)),
+            namespace_init,
+            keeper: namespace_init.and_then(find_keeper),
             init,
             origin,
             ended: None,
@@ -132,6 +136,7 @@ impl Tree {
         task::become_subreaper().context(|| "cannot become the reaper of orphans".to_owned())?;
         let request = Request {
             foothold: 0x10_0000_0000,
+            keeper: 0,
             clocks: Some(ClockOffsets::default()),
         };
         let (init, main) = Init::launch(request, &command)?;
@@ -169,6 +174,7 @@ impl Tree {
                 main_inside: inside,
                 pidfd: None,
                 namespace_init: Some(init.pid()),
+                keeper: init.keeper(),
                 init: Some(init),
                 origin: Origin::Isolated,
                 ended: Some(ended),
@@ -244,10 +250,8 @@ impl Tree {
     /// Lets go of stragglers that have stopped by now.
     fn release_stragglers(&mut self) {
         let stragglers = std::mem::take(&mut self.stragglers);
-        let late = |(pid, tid): &(Pid, Tid)| {
-            !release_late(*pid, *tid, &mut |pid, status| self.note_end(pid, status))
-        };
-        let left = stragglers.into_iter().filter(late).collect();
+        let late = |straggler| release_late(straggler, &mut |pid, status| self.note_end(pid, status));
+        let left = stragglers.into_iter().filter_map(late).collect();
         self.stragglers = left;
     }
 
@@ -255,7 +259,8 @@ impl Tree {
     fn find_end(&mut self) -> Ended {
         let status = match (self.origin, &mut self.init) {
             (Origin::Launched, _) => task::reap(self.main).ok().flatten(),
-            (_, Some(init)) => init.main_status(),
+            // Killed, the init cannot tell any more, and the main process died with it.
+            (_, Some(init)) => init.main_status().or_else(|| self.exit_status_from_kernel()),
             _ => self.exit_status_from_kernel(),
         };
         status.map_or(Ended::Unknown, Ended::from_status)
@@ -302,9 +307,8 @@ impl Tree {
     /// Living processes, main first, parents before children.
     pub(crate) fn members(&self) -> Result<Vec<Pid>> {
         let mut waiting: VecDeque<Pid> = match (self.namespace_init, self.origin) {
-            (Some(init), _) => self.children_of(init)?,
-            (None, Origin::Launched) => self.children_of(Pid::own())?,
-            (None, _) => [self.main].into(),
+            (None, Origin::Attached) => [self.main].into(),
+            _ => self.without_parent()?.into(),
         };
         waiting
             .make_contiguous()
@@ -317,6 +321,32 @@ impl Tree {
             waiting.extend(self.children_of(pid)?);
         }
         Ok(members)
+    }
+
+    /// Members whose parent is outside of the computation.
+    fn without_parent(&self) -> Result<Vec<Pid>> {
+        let mut found = Vec::new();
+        for parent in [Some(self.namespace_init.unwrap_or(Pid::own())), self.keeper]
+            .into_iter()
+            .flatten()
+        {
+            found.extend(self.children_of(parent)?);
+        }
+        Ok(found)
+    }
+
+    /// The number by which members without a parent inside know theirs.
+    pub(crate) fn parent_number(&self) -> i32 {
+        let inside = |pid| {
+            proc::Status::read(pid)
+                .ok()
+                .and_then(|status| status.ns_pids.last().copied())
+        };
+        match (self.namespace_init, self.ended) {
+            (Some(init), _) => inside(self.keeper.unwrap_or(init)).unwrap_or(0),
+            (None, None) => proc::Stat::read(self.main).map_or(0, |stat| stat.ppid.0),
+            (None, Some(_)) => Pid::own().0,
+        }
     }
 
     /// Children of a process without copies of ours; none when it is gone.
@@ -333,15 +363,14 @@ impl Tree {
 
     /// Whether a process among the computation's relatives does not belong to it.
     fn is_other(&self, pid: Pid) -> bool {
-        self.snapshots.contains(&pid) || self.strangers.contains(&pid)
+        self.snapshots.contains(&pid) || self.strangers.contains(&pid) || self.keeper == Some(pid)
     }
 
     /// Sends `signal` to the main process; once that has ended, to those that it left.
     pub fn signal(&self, signal: i32) -> Result<()> {
-        let receivers = match (self.ended, self.namespace_init) {
-            (None, _) => vec![self.main],
-            (Some(_), Some(init)) => self.children_of(init)?.into(),
-            (Some(_), None) => self.children_of(Pid::own())?.into(),
+        let receivers = match self.ended {
+            None => vec![self.main],
+            Some(_) => self.without_parent()?,
         };
         receivers.into_iter().try_for_each(|pid| {
             task::kill(pid, signal).context(|| format!("cannot send signal {signal} to process {pid}"))
@@ -351,6 +380,7 @@ impl Tree {
     /// Kills (SIGKILL) every process of the computation and waits for their end.
     pub fn kill(&mut self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(10);
+        let ran = self.reap()?.is_none();
         if let Some(init) = self.namespace_init {
             // The kernel ends everything in a pid namespace with its init.
             let _ = task::kill(init, libc::SIGKILL);
@@ -368,6 +398,9 @@ impl Tree {
         }
         if let Some(init) = &self.init {
             init.wait_end(deadline);
+        }
+        if ran && self.ended == Some(Ended::Unknown) {
+            self.ended = Some(Ended::Signalled(libc::SIGKILL));
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! A computation that is killed again and again ends with the results of one that was left alone.
 
-use crate::{Case, Outcome, PATIENCE, Random, Result, case, ensure, wait_for};
+use crate::{Case, Job, Outcome, PATIENCE, Random, Result, STOPPED, case, ensure, wait_for};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,34 @@ pub struct Subject {
     pub environment: Vec<(&'static str, String)>,
     /// Options of `rethaw run`.
     pub options: Vec<&'static str>,
+    /// How it is interrupted.
+    pub interruption: Interruption,
+    /// A command that is run before, in the same folder, without rethaw; may be empty.
+    pub prepare: Vec<OsString>,
 }
+
+/// How a computation is interrupted, at a random moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Interruption {
+    /// SIGKILL to the program and to rethaw, some time after the last checkpoint.
+    #[default]
+    Kill,
+    /// A checkpoint that ends it: for programs that do to files, after a checkpoint, what cannot be done twice.
+    Stop,
+}
+
+/// How a run ended.
+enum End {
+    /// It came to its end by itself.
+    Finished,
+    /// It was killed, and goes on from a checkpoint.
+    Killed,
+    /// It was killed before it had a checkpoint.
+    KilledTooSoon,
+}
+
+/// Kills before the first checkpoint that are taken for bad luck.
+const TOO_SOON: usize = 20;
 
 /// Kills wanted: `RETHAW_TEST_KILLS`, else 50.
 pub fn kills() -> usize {
@@ -41,11 +68,23 @@ impl Subject {
         }
     }
 
+    /// Makes a folder to run in.
+    fn new_folder(&self, case: &Case, folder: &Path) -> Result<()> {
+        fs::create_dir(folder)?;
+        if let Some((program, arguments)) = self.prepare.split_first() {
+            let mut command = case.command(program);
+            self.environment(&mut command);
+            command.args(arguments).current_dir(folder);
+            case.run("prepare", command)?.success()?;
+        }
+        Ok(())
+    }
+
     /// Log and time of an uninterrupted run.
     fn reference(&self, case: &Case) -> Result<(String, Duration)> {
         let words = self.words("log");
         let folder = case.path("reference-folder");
-        fs::create_dir(&folder)?;
+        self.new_folder(case, &folder)?;
         let mut command = case.command(&words[0]);
         self.environment(&mut command);
         command.args(&words[1..]).current_dir(&folder);
@@ -55,7 +94,7 @@ impl Subject {
         Ok((fs::read_to_string(folder.join("log"))?, begin.elapsed()))
     }
 
-    fn start(&self, case: &Case, folder: &Path) -> Result<crate::Job> {
+    fn start(&self, case: &Case, folder: &Path) -> Result<Job> {
         let mut words: Vec<OsString> = ["run", "--dir", "ckpt", "-i", "0.5"].map(OsString::from).to_vec();
         words.extend(self.options.iter().map(OsString::from));
         words.push("--".into());
@@ -67,6 +106,8 @@ impl Subject {
     }
 
     /// Runs it under `rethaw run`, with this many SIGKILLs of everything at random moments.
+    ///
+    /// Only kills after which it goes on from a checkpoint count.
     pub fn survives(&self, kills: usize) -> Outcome {
         case(&format!("kill-{}", self.name), |case| {
             let mut random = Random::from_environment();
@@ -76,14 +117,13 @@ impl Subject {
             // A computation may end before it was killed often enough: then another one begins.
             for round in 0.. {
                 let folder = case.path(format!("round{round}"));
-                fs::create_dir(&folder)?;
-                while !self.ends_before_kill(case, &folder, &reference, (&mut random, done < kills), limit)? {
-                    done += 1;
-                }
+                self.new_folder(case, &folder)?;
+                self.round(case, &folder, &reference, (&mut random, &mut done, kills), limit)?;
                 let log = fs::read_to_string(folder.join("log"))?;
                 ensure!(
                     log == reference,
-                    "after {done} kills the log differs from that of the uninterrupted run"
+                    "after {done} kills the log differs from that of the uninterrupted run:\n{}",
+                    first_difference(&log, &reference)
                 );
                 if done >= kills {
                     break;
@@ -97,50 +137,135 @@ impl Subject {
         })
     }
 
-    /// One `rethaw run`; false when it was killed, true when it came to its end.
-    fn ends_before_kill(
+    /// Runs and kills one computation until it comes to its end.
+    fn round(
+        &self,
+        case: &Case,
+        folder: &Path,
+        reference: &str,
+        (random, done, kills): (&mut Random, &mut usize, usize),
+        limit: Duration,
+    ) -> Result<()> {
+        let mut too_soon = 0;
+        loop {
+            match self.run_once(case, folder, reference, (random, *done < kills), limit)? {
+                End::Finished => return Ok(()),
+                End::Killed => *done += 1,
+                End::KilledTooSoon => too_soon += 1,
+            }
+            ensure!(
+                too_soon <= TOO_SOON,
+                "killed {too_soon} times without having a checkpoint"
+            );
+        }
+    }
+
+    /// One `rethaw run`, to its end or until it is killed.
+    fn run_once(
         &self,
         case: &Case,
         folder: &Path,
         reference: &str,
         (random, kill): (&mut Random, bool),
         limit: Duration,
-    ) -> Result<bool> {
+    ) -> Result<End> {
         let mut job = self.start(case, folder)?;
         if !kill {
             let finished = job.wait(limit)?.success()?;
             check_output(&finished.out, reference)?;
-            return Ok(true);
+            return Ok(End::Finished);
         }
+        if self.interruption == Interruption::Stop {
+            std::thread::sleep(random.moment(Duration::from_millis(2000)));
+            return self.stop(case, folder, job, reference);
+        }
+        let mut asked = None;
         if random.below(3) == 0 {
             // In the middle of a checkpoint: ask for one, then strike.
             std::thread::sleep(random.moment(Duration::from_millis(1500)));
             let mut command = case.rethaw(["checkpoint", "ckpt"])?;
             command.current_dir(folder);
-            case.start("checkpoint", command)?;
+            asked = Some(case.start("checkpoint", command)?);
             std::thread::sleep(random.moment(Duration::from_millis(150)));
         } else {
             // Soon after the start it is in the middle of a restart.
             let longest = if random.below(2) == 0 { 300 } else { 3000 };
             std::thread::sleep(random.moment(Duration::from_millis(longest)));
         }
-        if let Some(status) = job.ended()? {
-            ensure!(
-                status.success(),
-                "`{}` ended with {status} before it was killed",
-                job.label()
-            );
-            check_output(&job.out(), reference)?;
-            return Ok(true);
+        if ended_before(&mut job, reference)? {
+            return Ok(End::Finished);
         }
         case.kill_all()?;
         job.wait(PATIENCE)?;
+        if let Some(mut asked) = asked {
+            asked.wait(PATIENCE)?;
+        }
         check_output(&job.out(), reference)?;
         wait_for("the end of all processes", PATIENCE, || {
             Ok(case.processes().is_empty().then_some(()))
         })?;
-        Ok(false)
+        Ok(if has_checkpoint(folder)? {
+            End::Killed
+        } else {
+            End::KilledTooSoon
+        })
     }
+
+    /// Ends it by a checkpoint. Where that is refused, tries again soon.
+    fn stop(&self, case: &Case, folder: &Path, mut job: Job, reference: &str) -> Result<End> {
+        loop {
+            let mut command = case.rethaw(["checkpoint", "--stop", "ckpt"])?;
+            command.current_dir(folder);
+            if case.run("checkpoint", command)?.status.success() {
+                job.wait(PATIENCE)?.exited(STOPPED)?;
+                return Ok(End::Killed);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+            if ended_before(&mut job, reference)? {
+                return Ok(End::Finished);
+            }
+        }
+    }
+}
+
+/// Whether it has come to its end, as it should, before it was interrupted.
+fn ended_before(job: &mut Job, reference: &str) -> Result<bool> {
+    let Some(status) = job.ended()? else {
+        return Ok(false);
+    };
+    ensure!(
+        status.success(),
+        "`{}` ended with {status} before it was interrupted",
+        job.label()
+    );
+    check_output(&job.out(), reference)?;
+    Ok(true)
+}
+
+/// Whether the computation of this folder has a complete checkpoint.
+fn has_checkpoint(folder: &Path) -> Result<bool> {
+    let Ok(entries) = fs::read_dir(folder.join("ckpt")) else {
+        return Ok(false);
+    };
+    let names: std::io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.path())).collect();
+    Ok(names?
+        .iter()
+        .any(|path| path.extension().is_some_and(|extension| extension == "manifest")))
+}
+
+/// The first line in which two logs differ.
+fn first_difference(log: &str, reference: &str) -> String {
+    let (mut got, mut wanted) = (log.lines(), reference.lines());
+    for number in 1.. {
+        match (got.next(), wanted.next()) {
+            (None, None) => break,
+            (got, wanted) if got != wanted => {
+                return format!("line {number} is {got:?} and should be {wanted:?}");
+            }
+            _ => {}
+        }
+    }
+    "they differ in the end of the last line".to_string()
 }
 
 /// Every whole line of an output is the line of the reference with the same number.

@@ -12,8 +12,10 @@
 //! | `RETHAW_TEST_KEEP` | keep the folders of passed tests as well |
 //! | `RETHAW_TEST_KILLS` | kills of the random-kill tests |
 //! | `RETHAW_TEST_SEED` | seed of everything random |
+//! | `RETHAW_TEST_RESULTS` | a file to which the applications append what came out, for docs/compatibility.md |
 #![forbid(unsafe_code)]
 
+pub mod application;
 mod case;
 mod commands;
 mod counter;
@@ -28,7 +30,7 @@ pub mod programs;
 mod random;
 
 pub use case::{Case, case};
-pub use commands::{STOPPED, Status};
+pub use commands::{REFUSED, STOPPED, Status};
 pub use counter::Counter;
 pub use failure::{Failure, Outcome, Result};
 pub use job::{Finished, Job};

@@ -16,6 +16,8 @@ pub struct Process {
     pub parent: i32,
     /// State letter: `R`, `S`, `Z` …
     pub state: char,
+    /// Something of it runs, if only threads that are not its first.
+    pub lives: bool,
     /// Its name (comm).
     pub name: String,
 }
@@ -28,10 +30,12 @@ pub fn read(pid: i32) -> Option<Process> {
     let mut fields = tail.split_whitespace();
     let state = fields.next()?.chars().next()?;
     let parent = fields.next()?.parse().ok()?;
+    let threads: u32 = fields.nth(15)?.parse().ok()?;
     let name = head.split_once('(')?.1.to_string();
     Some(Process {
         pid,
         parent,
+        lives: state != 'Z' || threads > 1,
         state,
         name,
     })
@@ -76,7 +80,7 @@ pub fn tagged(tag: &str) -> Vec<Process> {
         }
     }
     all.into_iter()
-        .filter(|p| p.state != 'Z' && found.contains(&p.pid))
+        .filter(|p| p.lives && found.contains(&p.pid))
         .collect()
 }
 
@@ -92,8 +96,8 @@ pub fn kill_tagged(tag: &str) -> bool {
     // A process that is on its way out has no environment any more, but is still there.
     let mut struck: HashSet<i32> = HashSet::new();
     for _ in 0..2000 {
-        let left = tagged(tag);
-        struck.retain(|pid| read(*pid).is_some_and(|process| process.state != 'Z'));
+        let left = stop_tagged(tag);
+        struck.retain(|pid| read(*pid).is_some_and(|process| process.lives));
         if left.is_empty() && struck.is_empty() {
             return true;
         }
@@ -104,4 +108,22 @@ pub fn kill_tagged(tag: &str) -> bool {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     false
+}
+
+/// Stops them before they are killed: many servers write their title over their environment, and are found as descendants
+/// only. A child that is made while its parent is being killed would be lost.
+fn stop_tagged(tag: &str) -> Vec<Process> {
+    for _ in 0..200 {
+        let all = tagged(tag);
+        let mut running = all
+            .iter()
+            .filter(|process| !"Tt".contains(process.state))
+            .peekable();
+        if running.peek().is_none() {
+            return all;
+        }
+        running.for_each(|process| signal(process.pid, Signal::STOP));
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    tagged(tag)
 }

@@ -63,7 +63,7 @@ pub fn self_checking() -> Result<Vec<String>> {
 }
 
 /// Names of the real programs, for [`build`].
-pub const REAL: [&str; 8] = [
+pub const REAL: [&str; 12] = [
     "outside",
     "counter",
     "openmp",
@@ -72,6 +72,10 @@ pub const REAL: [&str; 8] = [
     "goroutines",
     "rust-threads",
     "cpu-loops",
+    "ending",
+    "sanitized",
+    "screen",
+    "server",
 ];
 
 struct Recipe {
@@ -106,6 +110,10 @@ fn recipe(name: &str) -> Recipe {
         compiler,
         arguments: arguments.to_vec(),
     };
+    let application = |file: &str, compiler, arguments| Recipe {
+        sources: vec![crate::application::folder().join(file)],
+        ..one(file, compiler, arguments)
+    };
     match name {
         "openmp" => one("openmp.c", "gcc", &["-O2", "-fopenmp", "SOURCE", "-lm"]),
         "openmp-static" => one(
@@ -118,6 +126,29 @@ fn recipe(name: &str) -> Recipe {
         "rust-threads" => one("threads.rs", "rustc", &["-O", "--edition=2024"]),
         "outside" => one("outside.c", "gcc", &["-O1", "SOURCE"]),
         "counter" => one("counter.c", "gcc", &["-O2", "SOURCE"]),
+        "ending" => one(
+            "ending.c",
+            "gcc",
+            &["-O2", "-Wall", "-Wextra", "-pthread", "SOURCE"],
+        ),
+        "sanitized" => application(
+            "sanitized.c",
+            "gcc",
+            &["-O1", "-g", "-fsanitize=address", "-pthread", "SOURCE"],
+        ),
+        "server" => application("server.go", "go", &["build"]),
+        "screen" => one(
+            "screen.c",
+            "gcc",
+            &[
+                "-O1",
+                "-Wall",
+                "-Wextra",
+                "-Wno-format-truncation",
+                "-pthread",
+                "SOURCE",
+            ],
+        ),
         "cpu-loops" => one("loops.c", "gcc", &["-O2", "SOURCE"]),
         _ => Recipe {
             sources: vec![

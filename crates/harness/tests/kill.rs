@@ -1,7 +1,7 @@
 //! Real programs, killed with SIGKILL at random moments, also in the middle of checkpoints and restarts.
 #![forbid(unsafe_code)]
 
-use rethaw_harness::interrupted::{Subject, kills, words};
+use rethaw_harness::interrupted::{Interruption, Subject, kills, words};
 use rethaw_harness::{Outcome, places, programs};
 use std::ffi::OsStr;
 use std::path::Path;
@@ -17,6 +17,8 @@ fn with_options(case: &str, name: &str, iterations: u32, work: u32, options: Vec
         after: vec![iterations.to_string().into(), work.to_string().into()],
         environment: vec![("OMP_NUM_THREADS", "4".to_string())],
         options,
+        interruption: Interruption::Kill,
+        prepare: vec![],
     };
     subject.survives(kills())
 }
@@ -89,6 +91,8 @@ fn numpy(python: &Path, which: &str, threads: u32) -> Outcome {
             ("OPENBLAS_NUM_THREADS", threads_text),
         ],
         options: vec![],
+        interruption: Interruption::Kill,
+        prepare: vec![],
     };
     // 8 thread counts and two libraries share the kills; all together are more than wanted.
     subject.survives(kills().div_ceil(4))

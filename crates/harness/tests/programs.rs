@@ -53,13 +53,22 @@ macro_rules! programs {
 programs! {
     clock_continues
     clock_vdso
+    descriptor_owner
     epoll
     epoll_closed_number
     eventfd
+    family_chain
+    family_ended
+    family_orphans
+    family_sessions
+    family_stopped
     file_appended
+    file_closed_is_free
     file_devices
     file_folder
+    file_leases
     file_locks
+    file_locks_shared
     file_mapping_deleted
     file_mapping_library
     file_mapping_private
@@ -84,8 +93,10 @@ programs! {
     memory_locked_future
     memory_many_mappings
     memory_protection_keys
+    memory_reserved
     memory_sparse
     memory_vdso_moved
+    pipe_ends
     pipe_in_flight
     process_controls
     process_controls_default
@@ -97,6 +108,7 @@ programs! {
     process_oom_score
     process_personality
     process_scheduling
+    process_sharing
     registers_amx
     registers_avx512
     registers_general
@@ -129,7 +141,10 @@ programs! {
     stack_coroutines
     stack_growing
     stdio
+    terminal_pair
+    terminal_session
     thread_join
+    thread_leader_ended
     thread_local_storage
     thread_robust_mutex
     thread_rseq
@@ -151,7 +166,10 @@ programs! {
 const REFUSED: &[(&str, &str)] = &[
     ("socket_rights", "scm_rights"),
     ("file_other_name", "hard link"),
+    ("process_sharing_memory", "shares its memory"),
+    ("process_sharing_siblings", "shares its descriptors"),
     ("process_vfork_waiting", "vfork"),
+    ("terminal_unopened", "not opened yet"),
 ];
 
 #[test]

@@ -19,6 +19,16 @@ impl Piece {
         self.end - self.start
     }
 
+    /// A part of it.
+    pub fn part(&self, start: u64, end: u64) -> Piece {
+        debug_assert!(self.start <= start && start < end && end <= self.end);
+        Piece {
+            start,
+            end,
+            run: self.run,
+        }
+    }
+
     /// Whether all of it is zero; else there are bytes to read.
     pub fn is_zero(&self) -> bool {
         self.run.kind == RunKind::Zero

@@ -10,6 +10,7 @@ mod manifest;
 mod memory;
 mod network;
 mod process;
+mod terminal;
 
 pub use computation::*;
 pub use file::*;
@@ -17,3 +18,4 @@ pub use manifest::*;
 pub use memory::*;
 pub use network::*;
 pub use process::*;
+pub use terminal::*;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::header::{HEADER_LEN, u32_at, u64_at};
-use crate::record::{ComputationV1, DescriptionV1, PipeV1, ProcessV1, SharedObjectV1};
+use crate::record::{ComputationV1, DescriptionV1, PipeV1, ProcessV1, SharedObjectV1, TerminalV1};
 use crate::{Error, Result};
 
 /// What a section's record is. The numbers are in files: never change or use one again.
@@ -20,16 +20,19 @@ pub enum SectionKind {
     SharedObject = 5,
     /// [`PipeV1`]
     Pipe = 6,
+    /// [`TerminalV1`]
+    Terminal = 25,
 }
 
 impl SectionKind {
     /// All kinds.
-    pub const ALL: [SectionKind; 5] = [
+    pub const ALL: [SectionKind; 6] = [
         Self::Computation,
         Self::Process,
         Self::Description,
         Self::SharedObject,
         Self::Pipe,
+        Self::Terminal,
     ];
 
     /// Version of the record that is written now.
@@ -45,6 +48,7 @@ impl SectionKind {
             Self::Description => "open file description",
             Self::SharedObject => "shared object",
             Self::Pipe => "pipe",
+            Self::Terminal => "pseudo-terminal",
         }
     }
 
@@ -59,6 +63,7 @@ impl SectionKind {
             Self::Description => check::<DescriptionV1>(bytes),
             Self::SharedObject => check::<SharedObjectV1>(bytes),
             Self::Pipe => check::<PipeV1>(bytes),
+            Self::Terminal => check::<TerminalV1>(bytes),
         }
     }
 }

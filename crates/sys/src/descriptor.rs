@@ -63,6 +63,39 @@ pub fn lock_description(fd: BorrowedFd<'_>, exclusive: bool, start: u64, len: u6
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) }).map(drop)
 }
 
+/// Who gets a description's signals (F_GETOWN_EX of fcntl(2)): a kind (0 thread, 1 process, 2 group) and a number; 0
+/// for nobody.
+pub fn owner(fd: BorrowedFd<'_>) -> io::Result<(i32, i32)> {
+    let mut owner = [0_i32; 2];
+    // SAFETY: the kernel writes a struct f_owner_ex, two int.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), F_GETOWN_EX, owner.as_mut_ptr()) })?;
+    Ok((owner[0], owner[1]))
+}
+
+/// Sets who gets a description's signals (F_SETOWN_EX).
+pub fn set_owner(fd: BorrowedFd<'_>, kind: i32, number: i32) -> io::Result<()> {
+    let owner = [kind, number];
+    // SAFETY: the kernel reads a struct f_owner_ex, two int.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), F_SETOWN_EX, owner.as_ptr()) }).map(drop)
+}
+
+/// The signal that is sent (F_GETSIG); 0 for SIGIO.
+pub fn owner_signal(fd: BorrowedFd<'_>) -> io::Result<i32> {
+    // SAFETY: integers only.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), F_GETSIG) })
+}
+
+/// Sets the signal that is sent (F_SETSIG).
+pub fn set_owner_signal(fd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), F_SETSIG, signal) }).map(drop)
+}
+
+const F_SETSIG: libc::c_int = 10;
+const F_GETSIG: libc::c_int = 11;
+const F_SETOWN_EX: libc::c_int = 15;
+const F_GETOWN_EX: libc::c_int = 16;
+
 /// A duplicate (close-on-exec) of a descriptor of this process that is known by its number only.
 pub fn duplicate_own(fd: i32) -> io::Result<OwnedFd> {
     // SAFETY: integers only; the kernel gives a new descriptor that nobody else owns, or EBADF.

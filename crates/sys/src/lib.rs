@@ -13,6 +13,7 @@ pub mod remote;
 pub mod socket;
 pub mod spawn;
 pub mod task;
+pub mod terminal;
 pub mod vdso;
 
 use std::io;
@@ -21,12 +22,17 @@ use std::os::unix::net::UnixStream;
 
 /// Takes over a socket that was inherited as descriptor number `fd`. To be called once per number.
 pub fn inherited_socket(fd: i32) -> io::Result<UnixStream> {
+    inherited(fd).map(UnixStream::from)
+}
+
+/// Takes over a descriptor that was inherited as number `fd`. To be called once per number.
+pub fn inherited(fd: i32) -> io::Result<OwnedFd> {
     if rustix::io::fcntl_getfd(rustix::fd::AsFd::as_fd(&borrow(fd)?)).is_err() {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
     // SAFETY: the descriptor is open (just asked) and the caller, who was told its number by the process that
     // started it, is its only user.
-    Ok(UnixStream::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn borrow(fd: i32) -> io::Result<rustix::fd::BorrowedFd<'static>> {

@@ -39,7 +39,7 @@ pub use sched::{SyscallState, exec_start, exec_start_ns, syscall, wchan};
 pub use smaps::{Maps, Vma};
 pub use stat::Stat;
 pub use status::{Capabilities, Ids, Signals, Status};
-pub use system::{Cpu, boot_id, cpuinfo, hostname, uptime};
+pub use system::{Cpu, boot_id, cpuinfo, has_swap, hostname, uptime};
 pub use timers::{Notify, PosixTimer, Timers};
 pub use tree::{children, processes, tasks};
 

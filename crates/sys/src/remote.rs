@@ -1,7 +1,10 @@
 //! Remote system calls: a stopped thread is pointed at a `syscall` instruction, runs one call, and gets its
 //! registers back. Nothing lives in the program; what is borrowed from it is put back.
 
-use crate::arch::{FRAME_SIZE, GADGET, GADGET_CALL, GADGET_CLONE, Interrupted, Registers, signal_frame};
+use crate::arch::{
+    ExtendedState, FRAME_SIZE, GADGET, GADGET_CALL, GADGET_CLONE, Interrupted, LOADER, LOADER_OFFSET,
+    Registers, XFEATURE_XTILEDATA, signal_frame,
+};
 use crate::memory::ForcedMemory;
 use crate::proc::{Pid, Tid};
 use crate::ptrace::{Running, Stop, Stopped, Trace, Wait};
@@ -49,6 +52,7 @@ impl Foothold {
     pub fn own(pid: Pid, gadget: u64, scratch: u64) -> io::Result<Foothold> {
         let memory = ForcedMemory::open(pid)?;
         memory.write(gadget, &GADGET)?;
+        memory.write(gadget + LOADER_OFFSET, &LOADER)?;
         Ok(Foothold {
             memory,
             gadget,
@@ -208,6 +212,25 @@ impl<'a> Remote<'a> {
                 Wait::Gone(_) | Wait::TimedOut => return Err(io::Error::from_raw_os_error(libc::ESRCH)),
             }
         }
+    }
+
+    /// Lets the thread itself load the AMX tiles of a state, if it uses any. The kernel gives a thread room for them when it
+    /// first uses them, and takes no state that has them before (EINVAL, measured on Linux 6.18). Only in memory of ours.
+    pub fn load_extended_state(&mut self, state: &ExtendedState) -> io::Result<()> {
+        const AREA: u64 = 4096;
+        if state.used_features() & XFEATURE_XTILEDATA == 0 {
+            return Ok(());
+        }
+        if AREA + state.0.len() as u64 > SCRATCH_SIZE {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let area = self.foothold.scratch + AREA;
+        self.foothold.memory.write(area, &state.0)?;
+        // The features are what becomes the number of a call, which the kernel does not have.
+        let arguments = [area, 0, 0, 0, 0, 0];
+        self.point_at(LOADER_OFFSET, XFEATURE_XTILEDATA, arguments)?;
+        self.run_to_syscall_stop()?;
+        self.run_to_syscall_stop()
     }
 
     /// Bytes for the arguments of the next call; gives their address.

@@ -1,6 +1,7 @@
 //! What the kernel tells of a thread or process through system calls made from outside.
 
 use crate::proc::{Pid, Tid};
+use std::cmp::Ordering;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -16,6 +17,16 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
 pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
     // SAFETY: integers only; the kernel gives a new descriptor that nobody else owns.
     unsafe { check(libc::syscall(libc::SYS_pidfd_open, pid.0, 0)).map(|fd| OwnedFd::from_raw_fd(fd as i32)) }
+}
+
+/// As [`pidfd_open`], also for a thread that is not a leader (PIDFD_THREAD, Linux 6.9).
+pub fn pidfd_open_thread(tid: Tid) -> io::Result<OwnedFd> {
+    const PIDFD_THREAD: libc::c_int = libc::O_EXCL;
+    // SAFETY: integers only; the kernel gives a new descriptor that nobody else owns.
+    unsafe {
+        check(libc::syscall(libc::SYS_pidfd_open, tid.0, PIDFD_THREAD))
+            .map(|fd| OwnedFd::from_raw_fd(fd as i32))
+    }
 }
 
 /// A duplicate of a descriptor of another process (pidfd_getfd(2), Linux 5.6).
@@ -46,11 +57,15 @@ pub enum Resource {
     Folders = 3,
 }
 
-/// Whether two threads share a resource.
-pub fn same_resource(a: Tid, b: Tid, resource: Resource) -> io::Result<bool> {
+/// Orders two threads by what they have of a resource; they are equal when they share it.
+pub fn compare_resource(a: Tid, b: Tid, resource: Resource) -> io::Result<Ordering> {
     // SAFETY: integers only.
     let order = unsafe { libc::syscall(libc::SYS_kcmp, a.0, b.0, resource as libc::c_int, 0, 0) };
-    check(order).map(|order| order == 0)
+    check(order).map(|order| match order {
+        0 => Ordering::Equal,
+        1 => Ordering::Less,
+        _ => Ordering::Greater,
+    })
 }
 
 /// Robust futex list of a thread: (head, length) (get_robust_list(2)).
@@ -150,6 +165,14 @@ pub fn set_limit(pid: Pid, resource: u32, soft: u64, hard: u64) -> io::Result<()
         )
     })
     .map(drop)
+}
+
+/// Lets this process have as many open files as it may. As an attempt: where it fails, less can be opened.
+pub fn raise_open_files() {
+    if let Ok(limits) = crate::proc::Limits::read(Pid::own()) {
+        let hard = limits.by_resource[libc::RLIMIT_NOFILE as usize].hard;
+        let _ = set_limit(Pid::own(), libc::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// Sends a signal to a process.

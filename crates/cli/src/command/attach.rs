@@ -8,6 +8,7 @@ use crate::registry;
 use crate::sink::Sink;
 use crate::start::{Stage, own_folder};
 use crate::state::State;
+use rethaw_sys::proc::{Pid, Stat};
 use std::process::ExitCode;
 
 /// See the module.
@@ -15,6 +16,7 @@ pub fn attach(args: &AttachArgs) -> Result<ExitCode> {
     if !std::path::Path::new(&format!("/proc/{}", args.pid)).exists() {
         return Err(Failure::said(format!("there is no process {}", args.pid)));
     }
+    refuse_ancestor(args.pid)?;
     refuse_protected(args.pid)?;
     if let Some(code) = detach(&args.protect)? {
         return Ok(code);
@@ -32,6 +34,23 @@ pub fn attach(args: &AttachArgs) -> Result<ExitCode> {
         make_room(&folder, args.fresh)?;
     }
     Ok(stage.attach(args.pid, known, Sink::Folder(folder))?.exit())
+}
+
+/// With its descendants, a process above this one would have to freeze this rethaw too.
+fn refuse_ancestor(pid: i32) -> Result<()> {
+    let mut ancestor = Pid::own();
+    while ancestor.0 > 0 {
+        if ancestor.0 == pid {
+            return Err(Failure::said(format!(
+                "this rethaw was started from process {pid}; attach to it from another terminal"
+            )));
+        }
+        match Stat::read(ancestor) {
+            Ok(stat) => ancestor = stat.ppid,
+            Err(_) => break,
+        }
+    }
+    Ok(())
 }
 
 fn refuse_protected(pid: i32) -> Result<()> {

@@ -36,7 +36,7 @@ fn describe(last: &LastCheckpoint, stopped: bool) -> String {
 }
 
 /// A running computation that can be asked.
-pub(super) fn protected(id: Option<&str>) -> Result<Found> {
+pub(super) fn protected(id: Option<&std::ffi::OsStr>) -> Result<Found> {
     let found = registry::find(id)?;
     if found.is_protected() {
         return Ok(found);

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 #[derive(Serialize)]
 struct Report {
+    #[serde(serialize_with = "crate::state::path_as_text::serialize")]
     image: PathBuf,
     computation: String,
     generation: u64,
@@ -231,6 +232,9 @@ fn look_at_description(description: &DescriptionV1, processes: &[ProcessV1]) -> 
         Some(DescriptionKind::SocketPair(pair)) => ("socket pair", format!("peer {}", pair.peer)),
         Some(DescriptionKind::Socket(socket)) => ("socket", socket_name(socket)),
         Some(DescriptionKind::TcpConnection(connection)) => ("TCP connection", connection_name(connection)),
+        Some(DescriptionKind::Master(number)) => ("terminal", format!("master of /dev/pts/{number}")),
+        Some(DescriptionKind::Slave(number)) => ("terminal", format!("/dev/pts/{number}")),
+        Some(DescriptionKind::Controlling(number)) => ("terminal", format!("/dev/tty of /dev/pts/{number}")),
         Some(DescriptionKind::PidFd(pid)) => ("pidfd", format!("process {pid}")),
         #[allow(unreachable_patterns)]
         Some(_) => ("other", String::new()),

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 #[derive(Serialize)]
 struct Listing {
+    #[serde(serialize_with = "crate::state::path_as_text::serialize")]
     folder: PathBuf,
     computation: Option<String>,
     command: Vec<Text>,
@@ -26,7 +27,7 @@ struct Listing {
 struct Line {
     generation: u64,
     bytes: u64,
-    images: Vec<PathBuf>,
+    images: Vec<Text>,
     unix_seconds: Option<i64>,
     host: Option<String>,
 }
@@ -80,7 +81,11 @@ fn line(generation: &Generation) -> Line {
     Line {
         generation: generation.number,
         bytes: generation.bytes(),
-        images: generation.images.iter().map(|image| image.path.clone()).collect(),
+        images: generation
+            .images
+            .iter()
+            .map(|image| image.path.as_os_str().into())
+            .collect(),
         unix_seconds: taken.as_ref().map(|taken| taken.unix_seconds),
         host: taken.map(|taken| taken.host),
     }

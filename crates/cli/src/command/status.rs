@@ -16,6 +16,7 @@ struct Line {
     computation: String,
     name: String,
     command: Vec<Text>,
+    #[serde(serialize_with = "crate::state::path_as_text::serialize")]
     checkpoints: std::path::PathBuf,
     pid: i32,
     since: i64,

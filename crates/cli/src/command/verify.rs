@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 #[derive(Serialize)]
 struct Verdict {
+    #[serde(serialize_with = "crate::state::path_as_text::serialize")]
     image: PathBuf,
     generation: Option<u64>,
     intact: bool,

@@ -7,14 +7,15 @@ use super::snapshot::{self, Copy};
 use crate::error::{Context, Error};
 use crate::resource::descriptor::Descriptions;
 use crate::resource::memory::PageRange;
+use crate::resource::numbers::Numbers;
 use crate::resource::object::{Object, Objects};
 use crate::resource::socket::Farewell;
 use crate::resource::thread::{ContextProc, GoingOn};
-use crate::resource::{memory, process, sharing, thread};
+use crate::resource::{file, memory, process, sharing, thread};
 use crate::tree::{Ended, Tree};
 use crate::{Result, foothold};
 use rethaw_image::record::{
-    ClocksV1, ComputationV1, DescriptionKind, DescriptionV1, MemoryV1, PipeV1, ProcessV1, TakenV1,
+    ClocksV1, ComputationV1, DescriptionKind, DescriptionV1, PipeV1, ProcessV1, TakenV1, TerminalV1,
 };
 use rethaw_sys::namespace;
 use rethaw_sys::proc::{self, Maps, Pid};
@@ -33,6 +34,7 @@ pub(crate) struct Collected {
     pub ended: Vec<ProcessV1>,
     pub descriptions: Vec<DescriptionV1>,
     pub pipes: Vec<PipeV1>,
+    pub terminals: Vec<TerminalV1>,
     pub objects: Vec<Object>,
     /// Pages by the process that has them.
     pub pages: Vec<(Pid, Vec<PageRange>)>,
@@ -52,8 +54,8 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     let mut pages = Vec::new();
     let mut copies = BTreeMap::new();
     for frozen in &frozen.processes {
-        let mut record = process::collect_outside(frozen.pid)?;
-        record.descriptors = descriptions.add_process(frozen.pid)?;
+        let mut record = process::collect_outside(frozen.pid, frozen.speaker())?;
+        record.descriptors = descriptions.add_process(frozen.speaker())?;
         record.stopped_by = frozen.stopped_by;
         processes.push(record);
     }
@@ -62,19 +64,22 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     let members: Vec<_> = frozen
         .processes
         .iter()
-        .map(|process| (process.pid, threads(process)))
+        .map(|process| (process.speaker(), threads(process)))
         .collect();
-    sharing::refuse_unusual(&members)?;
+    sharing::collect(&members, &mut processes)?;
     // What is most often refused comes before anything is done inside the processes.
-    let (records, pipes) = descriptions.collect(&mut objects, &options.launcher, options.external)?;
+    let numbers = Numbers::of(frozen)?;
+    let (mut records, pipes) =
+        descriptions.collect(&mut objects, &numbers, &options.launcher, options.external)?;
+    let terminals = descriptions.terminals(&numbers, &mut records)?;
     // A copy would become the child of a process that adopts orphans itself, and be seen by it: no more then, and in the
     // end none. Parents come before children.
     let mut adopts = false;
     for (stream, (frozen, record)) in (0..).zip(frozen.processes.iter_mut().zip(&mut processes)) {
         let (ranges, made) =
             collect_process(frozen, stream, record, &mut ended, &mut objects, copy && !adopts)?;
-        copies.extend(made.map(|made| (frozen.pid, made)));
-        pages.push((frozen.pid, ranges));
+        copies.extend(made.map(|made| (frozen.speaker(), made)));
+        pages.push((frozen.speaker(), ranges));
         adopts |= record.child_subreaper;
     }
     kinship::refuse_unbuildable(processes.iter().chain(&ended))?;
@@ -82,10 +87,13 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         copies.clear();
     }
     Ok(Collected {
-        computation: computation(tree, options, &processes)?,
+        computation: ComputationV1 {
+            terminal: descriptions.outside_terminal(frozen, &processes, &records)?,
+            ..computation(tree, options, &processes)?
+        },
         processes,
         ended,
-        written_files: descriptions.written_files(&records),
+        written_files: descriptions.written_files(&records)?,
         farewell: if options.stop {
             Farewell::of(descriptions.iter(), &records)
         } else {
@@ -93,6 +101,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         },
         descriptions: records,
         pipes,
+        terminals,
         objects: objects.into_vec(),
         pages,
         copies,
@@ -108,7 +117,7 @@ fn collect_process(
     objects: &mut Objects,
     copy: bool,
 ) -> Result<(Vec<PageRange>, Option<Copy>)> {
-    let pid = frozen.pid;
+    let pid = frozen.speaker();
     refuse_what_cannot_be_asked(pid)?;
     let maps = Maps::read(pid).context_proc()?;
     let going_on = frozen
@@ -125,48 +134,48 @@ fn collect_process(
             .pending(true)
             .context(|| format!("cannot read signals of process {pid}"))?;
     }
-    let collected = collect_threads(
-        frozen,
-        &going_on,
-        &foothold,
-        record,
-        ended,
-        &mut address_space,
-        copy,
-    );
+    let ask = |record: &mut ProcessV1, remote: &mut Remote<'_>| {
+        process::collect_inside(pid, record, remote)?;
+        kinship::ask_how_ended(remote, record.pid, ended)
+            .context(|| format!("cannot ask for the ended children of process {pid}"))?;
+        memory::collect_inside(pid, &mut address_space, remote)?;
+        objects.find_present(pid, remote)?;
+        let wanted = copy && !record.child_subreaper;
+        wanted
+            .then(|| snapshot::copy_process(pid, remote, &foothold))
+            .transpose()
+    };
+    let collected = collect_threads(frozen, &going_on, &foothold, record, ask);
     // Whatever came of it: the program gets back what was borrowed.
     let back = foothold
         .give_back()
         .context(|| format!("cannot put back what was borrowed from process {pid}"));
     let made = collected?;
     back?;
+    if pid != frozen.pid {
+        let leader =
+            thread::ended_leader(record, &address_space).ok_or_else(|| main_thread_ended(frozen.pid))?;
+        record.threads.insert(0, leader);
+    }
     record.memory = Some(address_space);
     Ok((ranges, made))
 }
 
-/// All threads, and in the leader what only the process itself is told.
+/// All threads; in the leader, `ask` asks for what only the process itself is told, and makes the copy.
 fn collect_threads(
     frozen: &mut FrozenProcess,
     going_on: &[GoingOn],
     foothold: &Foothold,
     record: &mut ProcessV1,
-    ended: &mut [ProcessV1],
-    address_space: &mut MemoryV1,
-    copy: bool,
+    ask: impl FnOnce(&mut ProcessV1, &mut Remote<'_>) -> Result<Option<Copy>>,
 ) -> Result<Option<Copy>> {
-    let pid = frozen.pid;
+    let pid = frozen.speaker();
+    let mut ask = Some(ask);
     let mut made = None;
-    for (index, (thread, going_on)) in frozen.threads.iter_mut().zip(going_on).enumerate() {
+    for (thread, going_on) in frozen.threads.iter_mut().zip(going_on) {
         let collected = thread::collect(pid, thread, going_on, foothold, |remote| {
-            if index == 0 {
-                process::collect_inside(pid, record, remote)?;
-                kinship::ask_how_ended(remote, record.pid, ended)
-                    .context(|| format!("cannot ask for the ended children of process {pid}"))?;
-                ask_break(address_space, remote)?;
-                memory::lock::collect(pid, address_space, remote)?;
-                if copy && !record.child_subreaper {
-                    made = Some(snapshot::copy_process(pid, remote, foothold)?);
-                }
+            if let Some(ask) = ask.take() {
+                made = ask(record, remote)?;
             }
             Ok(())
         })?;
@@ -175,15 +184,14 @@ fn collect_threads(
     Ok(made)
 }
 
-/// The program break.
-fn ask_break(record: &mut MemoryV1, remote: &mut Remote<'_>) -> Result<()> {
-    let now = remote
-        .must(libc::SYS_brk, [0; 6])
-        .context(|| "cannot ask for the program break".to_owned())?;
-    if let Some(layout) = &mut record.layout {
-        layout.brk = now;
+fn main_thread_ended(pid: Pid) -> Error {
+    Error::Refused {
+        what: "a process whose main thread has ended while others run, and that has unmapped its vdso"
+            .to_owned(),
+        pid: pid.0,
+        place: "main thread".to_owned(),
+        remedy: "let the main thread wait for the others instead".to_owned(),
     }
-    Ok(())
 }
 
 fn refuse_what_cannot_be_asked(pid: Pid) -> Result<()> {
@@ -223,7 +231,9 @@ fn computation(tree: &Tree, options: &Options, processes: &[ProcessV1]) -> Resul
         command: options.command.clone(),
         start_folder: options.start_folder.clone(),
         main_pid: tree.main_inside(),
+        parent_pid: tree.parent_number(),
         main_status: tree.ended().map(Ended::status),
+        terminal: None,
         taken: Some(TakenV1 {
             host: proc::hostname().context_proc()?,
             boot_id: proc::boot_id().context_proc()?,
@@ -256,14 +266,19 @@ fn clocks(main: Pid) -> ClocksV1 {
 }
 
 impl Descriptions {
-    /// Our duplicates of regular files that the program can write to.
-    fn written_files(&self, records: &[DescriptionV1]) -> Vec<File> {
-        let written = self.iter().zip(records).filter(|(_, record)| {
-            matches!(record.kind, Some(DescriptionKind::Regular(_)))
-                && record.flags & libc::O_ACCMODE as u32 != libc::O_RDONLY as u32
-        });
-        written
-            .filter_map(|(seen, _)| Some(File::from(seen.duplicate.try_clone().ok()?)))
-            .collect()
+    /// Regular files that the program can write to, to be made durable with the image.
+    fn written_files(&self, records: &[DescriptionV1]) -> Result<Vec<File>> {
+        let mut files = Vec::new();
+        for (seen, record) in self.iter().zip(records) {
+            let regular = matches!(record.kind, Some(DescriptionKind::Regular(_)));
+            if !regular || record.flags & libc::O_ACCMODE as u32 == libc::O_RDONLY as u32 {
+                continue;
+            }
+            match file::opened_for_sync(seen, record) {
+                Some(file) => files.push(file),
+                None => file::sync(&seen.duplicate)?,
+            }
+        }
+        Ok(files)
     }
 }

@@ -1,5 +1,7 @@
 //! Freeze: every thread of every process of the computation stops, without a signal.
 
+use super::collector::Collector;
+use super::release::{collect_killed, has_died, release_late, release_process, still_ours};
 use super::sleep::Sleepers;
 use super::vfork;
 use crate::error::Context;
@@ -19,6 +21,8 @@ pub struct Frozen {
     pub processes: Vec<FrozenProcess>,
     /// Seized and asked to stop, but not stopped yet.
     pending: Vec<(Pid, Tid)>,
+    /// While it is being frozen.
+    collector: Option<Collector>,
 }
 
 /// One process, standing still.
@@ -30,6 +34,17 @@ pub struct FrozenProcess {
     pub threads: Vec<FrozenThread>,
     /// The stop signal whose group stop it was in, or 0.
     pub stopped_by: i32,
+}
+
+impl FrozenProcess {
+    /// Through which the process can be looked at: the leader, or, if that has ended before others, another thread. /proc
+    /// and the calls that read memory take any thread's number for its process's (proc_pid_lookup in fs/proc/base.c),
+    /// but show nothing of a leader that has ended.
+    pub fn speaker(&self) -> Pid {
+        self.threads
+            .first()
+            .map_or(self.pid, |thread| Pid(thread.stopped.tid().0))
+    }
 }
 
 /// One thread, standing still.
@@ -44,38 +59,58 @@ pub struct FrozenThread {
 
 /// Freezes the computation. On error every thread that was stopped runs again.
 pub fn freeze(tree: &mut Tree, timeout: Duration) -> Result<Frozen> {
-    let mut sleepers = Sleepers::default();
-    let members = tree.members()?;
-    vfork::wait_for_children(&members)?;
-    members.into_iter().for_each(|pid| sleepers.look(pid));
-    let mut frozen = Frozen {
-        processes: Vec::new(),
-        pending: std::mem::take(&mut tree.stragglers),
-    };
-    match frozen.stop_all(tree, &sleepers, Instant::now() + timeout) {
-        Ok(()) => Ok(frozen),
-        Err(error) => {
-            frozen.release(tree);
-            Err(error)
+    let begun = Instant::now();
+    loop {
+        let mut sleepers = Sleepers::default();
+        let members = tree.members()?;
+        vfork::wait_for_children(&members)?;
+        members.into_iter().for_each(|pid| sleepers.look(pid));
+        let mut frozen = Frozen {
+            processes: Vec::new(),
+            pending: still_ours(std::mem::take(&mut tree.stragglers)),
+            collector: Collector::start(),
+        };
+        let stands_still = frozen.stop_all(tree, &sleepers, (begun, timeout));
+        frozen.collector = None;
+        if let Ok(true) = stands_still {
+            return Ok(frozen);
+        }
+        frozen.release(tree);
+        if !stands_still? && begun.elapsed() > timeout {
+            return Err(never_stands_still(tree.main()));
         }
     }
 }
 
 impl Frozen {
     /// A process that was running while we looked may have made another one: looks until nothing new is found.
-    fn stop_all(&mut self, tree: &mut Tree, sleepers: &Sleepers, deadline: Instant) -> Result<()> {
+    /// False when something has ended or executed a program meanwhile, so that it has to be done anew.
+    fn stop_all(
+        &mut self,
+        tree: &mut Tree,
+        sleepers: &Sleepers,
+        (begun, timeout): (Instant, Duration),
+    ) -> Result<bool> {
+        let deadline = begun + timeout;
         loop {
             let mut found_new = false;
             for pid in tree.members()? {
-                refuse_without_main_thread(pid)?;
+                if lacks_main_thread(pid) && begun.elapsed() < MOMENT_OF_EXECUTION {
+                    std::thread::sleep(Duration::from_millis(1));
+                    return Ok(false);
+                }
                 found_new |= self.seize_new_threads(pid)?;
                 self.wait_stops(tree, deadline)?;
             }
-            if !found_new {
+            // A process that two others made and left between two looks may be in neither list: nothing is new only
+            // when a second look says so too.
+            if !found_new && self.holds_all(&tree.members()?) {
                 break;
             }
         }
-        self.forget_ended(tree)?;
+        if !self.forget_ended(tree) {
+            return Ok(false);
+        }
         if self.processes.is_empty() {
             return Err(Error::Ended);
         }
@@ -92,6 +127,9 @@ impl Frozen {
             }
             match Running::seize(tid, Trace::Plain) {
                 Ok(running) => {
+                    self.collector
+                        .iter()
+                        .for_each(|collector| collector.note(pid, tid));
                     // ESRCH: it has ended since; waiting tells.
                     let _ = running.interrupt();
                     self.pending.push((pid, tid));
@@ -103,6 +141,12 @@ impl Frozen {
             }
         }
         Ok(found_new)
+    }
+
+    fn holds_all(&self, members: &[Pid]) -> bool {
+        members
+            .iter()
+            .all(|pid| self.processes.iter().any(|process| process.pid == *pid))
     }
 
     fn wait_stops(&mut self, tree: &mut Tree, deadline: Instant) -> Result<()> {
@@ -126,12 +170,13 @@ impl Frozen {
         mut running: Running,
         deadline: Instant,
     ) -> Result<()> {
+        /// How long to wait for one thread before looking after the others.
+        const MOMENT: Duration = Duration::from_millis(5);
         let tid = running.0;
         let soon = Instant::now() + vfork::PATIENCE_IN_PAUSE;
         loop {
-            let first = if Instant::now() < soon { soon } else { deadline };
             match running
-                .wait(first.min(deadline))
+                .wait(deadline.min(Instant::now() + MOMENT))
                 .context(|| format!("cannot wait for thread {tid}"))?
             {
                 Wait::Stopped(Stop::Interrupt) => return self.add(pid, running.into_stopped(), 0),
@@ -148,16 +193,48 @@ impl Frozen {
                         Err(_) => return Ok(()),
                     }
                 }
+                Wait::Gone(None) if tid != pid.leader() => {
+                    self.follow_execution(pid);
+                    return Ok(());
+                }
                 Wait::Gone(status) => {
                     if tid == pid.leader() {
                         tree.note_end(pid, status);
                     }
                     return Ok(());
                 }
-                Wait::TimedOut if vfork::waits(pid, tid) => return Err(vfork::refused(pid, tid)),
-                Wait::TimedOut if Instant::now() < deadline => {}
-                Wait::TimedOut => return Err(does_not_stop(pid, tid)),
+                Wait::TimedOut if Instant::now() >= deadline => return Err(does_not_stop(pid, tid)),
+                Wait::TimedOut if Instant::now() >= soon && vfork::waits(pid, tid) => {
+                    return Err(vfork::refused(pid, tid));
+                }
+                Wait::TimedOut => self.collect_dead(),
             }
+        }
+    }
+
+    /// Collects threads that were killed since they were seized. A thread that executes a program has killed them and
+    /// waits in execve(2) until they are collected, deaf to our request to stop.
+    fn collect_dead(&mut self) {
+        self.pending
+            .retain(|(pid, tid)| *tid == pid.leader() || !has_died(*pid, *tid));
+        for process in &mut self.processes {
+            let leader = process.pid.leader();
+            process.threads.retain(|thread| {
+                let tid = thread.stopped.tid();
+                tid == leader || !matches!(Running::born(tid).wait(Instant::now()), Ok(Wait::Gone(_)))
+            });
+        }
+    }
+
+    /// A thread that vanishes without a status has executed a program: it is the main thread by now, in the place
+    /// of the one that had stopped, and will stop as it was asked to.
+    fn follow_execution(&mut self, pid: Pid) {
+        self.collect_dead();
+        self.processes.retain(|process| process.pid != pid);
+        let leader = (pid, pid.leader());
+        if !self.pending.contains(&leader) {
+            let _ = Running::born(leader.1).interrupt();
+            self.pending.push(leader);
         }
     }
 
@@ -201,24 +278,22 @@ impl Frozen {
         }
     }
 
-    /// Lets go of processes that ended between two sweeps. A process whose main thread has ended cannot be
-    /// looked at through it.
-    fn forget_ended(&mut self, tree: &mut Tree) -> Result<()> {
-        let mut living = Vec::new();
-        for process in std::mem::take(&mut self.processes) {
-            match proc::Stat::read(process.pid) {
-                Ok(stat) if !stat.is_zombie() => living.push(process),
-                Ok(stat) if stat.num_threads > 1 => {
-                    let pid = process.pid;
-                    self.processes.push(process);
-                    self.processes.append(&mut living);
-                    return Err(main_thread_ended(pid));
-                }
-                _ => release_process(process, &mut |pid, status| tree.note_end(pid, status)),
-            }
+    /// Lets go of processes that ended between two sweeps. False when a main thread that had stopped has ended alone.
+    fn forget_ended(&mut self, tree: &mut Tree) -> bool {
+        let lost =
+            |process: &FrozenProcess| process.speaker() == process.pid && lacks_main_thread(process.pid);
+        if self.processes.iter().any(lost) {
+            return false;
         }
+        let lives = |process: &FrozenProcess| {
+            proc::Stat::read(process.pid).is_ok_and(|stat| !stat.is_zombie() || stat.num_threads > 1)
+        };
+        let (living, ended) = std::mem::take(&mut self.processes).into_iter().partition(lives);
         self.processes = living;
-        Ok(())
+        for process in ended {
+            release_process(process, &mut |pid, status| tree.note_end(pid, status));
+        }
+        true
     }
 
     /// Lets every thread run again.
@@ -232,7 +307,7 @@ impl Frozen {
         let pending = std::mem::take(&mut self.pending);
         let stragglers = pending
             .into_iter()
-            .filter(|(pid, tid)| !release_late(*pid, *tid, note_end))
+            .filter_map(|straggler| release_late(straggler, note_end))
             .collect();
         for process in std::mem::take(&mut self.processes) {
             release_process(process, note_end);
@@ -240,8 +315,9 @@ impl Frozen {
         stragglers
     }
 
-    /// Remembers the numbers of interrupted timed calls, see [`InterruptedBefore`].
-    fn note_interrupted(&mut self, tree: &mut Tree, sleepers: &Sleepers) -> Result<()> {
+    /// Remembers the numbers of interrupted timed calls, see [`InterruptedBefore`]. False when a thread does not
+    /// stand still after all.
+    fn note_interrupted(&mut self, tree: &mut Tree, sleepers: &Sleepers) -> Result<bool> {
         let before = std::mem::take(&mut tree.interrupted);
         let threads = self
             .processes
@@ -249,10 +325,13 @@ impl Frozen {
             .flat_map(|p| p.threads.iter_mut().map(|t| (p.pid, t)));
         for (pid, thread) in threads {
             let tid = thread.stopped.tid();
-            let registers = thread
-                .stopped
-                .registers()
-                .context(|| format!("cannot read registers of {tid}"))?;
+            let registers = match thread.stopped.registers() {
+                Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {
+                    tree.interrupted.extend(before);
+                    return Ok(false);
+                }
+                other => other.context(|| format!("cannot read registers of {tid}"))?,
+            };
             let Interrupted::RestartBlock(number) = registers.interrupted() else {
                 continue;
             };
@@ -272,54 +351,13 @@ impl Frozen {
                 tree.interrupted.insert(tid, first);
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 
 impl Drop for Frozen {
     fn drop(&mut self) {
         self.let_go(&mut |_, _| {});
-    }
-}
-
-/// Lets the threads of a process run, the leader last: if the process was killed meanwhile, its leader cannot be
-/// collected before the others, and nobody but us, their tracer, can collect those.
-fn release_process(process: FrozenProcess, note_end: &mut dyn FnMut(Pid, Option<i32>)) {
-    for thread in process.threads.into_iter().rev() {
-        let tid = thread.stopped.tid();
-        if thread.stopped.owed() != 0 {
-            let _ = task::kill(process.pid, thread.stopped.owed());
-        }
-        if thread.stopped.detach().is_err() {
-            let status = collect_end(tid);
-            if tid == process.pid.leader() {
-                note_end(process.pid, status);
-            }
-        }
-    }
-}
-
-/// Detaches a thread that was asked to stop, if it has by now. Gives whether it is dealt with.
-pub(crate) fn release_late(pid: Pid, tid: Tid, note_end: &mut dyn FnMut(Pid, Option<i32>)) -> bool {
-    let running = Running::born(tid);
-    match running.wait(Instant::now()) {
-        Ok(Wait::Stopped(stop)) => {
-            let signal = if let Stop::Signal(signal) = stop {
-                signal
-            } else {
-                0
-            };
-            let _ = running.into_stopped().detach_with(signal);
-            true
-        }
-        Ok(Wait::Gone(status)) => {
-            if tid == pid.leader() {
-                note_end(pid, status);
-            }
-            true
-        }
-        Ok(Wait::TimedOut) => false,
-        Err(_) => true,
     }
 }
 
@@ -331,49 +369,12 @@ fn tasks_of(pid: Pid) -> Result<Vec<Tid>> {
     }
 }
 
-fn refuse_without_main_thread(pid: Pid) -> Result<()> {
-    let ended = proc::Stat::read(pid).is_ok_and(|stat| stat.is_zombie() && stat.num_threads > 1);
-    if ended {
-        Err(main_thread_ended(pid))
-    } else {
-        Ok(())
-    }
-}
+/// How long a process may be without its main thread while another thread executes a program: that takes its place.
+/// After it, the main thread has ended for good.
+const MOMENT_OF_EXECUTION: Duration = Duration::from_millis(20);
 
-fn main_thread_ended(pid: Pid) -> Error {
-    Error::Refused {
-        what: "a process whose main thread has ended while others run".to_owned(),
-        pid: pid.0,
-        place: "main thread".to_owned(),
-        remedy: "let the main thread wait for the others instead".to_owned(),
-    }
-}
-
-/// Collects a thread that we have killed.
-fn collect_killed(tid: Tid) -> Option<i32> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        match Running::born(tid).wait(deadline) {
-            Ok(Wait::Stopped(_)) => {}
-            Ok(Wait::Gone(status)) => return status,
-            _ => return None,
-        }
-    }
-}
-
-/// Collects a thread that could not be detached because it is dying (or, after an execve(2) in another thread,
-/// is another one by now, which is let go). Gives its wait status.
-fn collect_end(tid: Tid) -> Option<i32> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let running = Running::born(tid);
-    match running.wait(deadline) {
-        Ok(Wait::Gone(status)) => status,
-        Ok(Wait::Stopped(_)) => {
-            let _ = running.into_stopped().detach();
-            None
-        }
-        _ => None,
-    }
+fn lacks_main_thread(pid: Pid) -> bool {
+    proc::Stat::read(pid).is_ok_and(|stat| stat.is_zombie() && stat.num_threads > 1)
 }
 
 fn cannot_seize(pid: Pid, tid: Tid, source: std::io::Error) -> Error {
@@ -384,6 +385,15 @@ fn cannot_seize(pid: Pid, tid: Tid, source: std::io::Error) -> Error {
     Error::Os {
         operation: format!("cannot stop thread {tid} of process {pid}"),
         source,
+    }
+}
+
+fn never_stands_still(main: i32) -> Error {
+    Error::Refused {
+        what: "its processes start programs faster than they can be stopped".to_owned(),
+        pid: main,
+        place: "no descriptor".to_owned(),
+        remedy: "the next checkpoint tries again".to_owned(),
     }
 }
 

@@ -4,7 +4,8 @@ use super::Progress;
 use super::collect::Collected;
 use super::inherited::{self, Part};
 use crate::Result;
-use crate::error::{Context, Error};
+use crate::error::Context;
+use crate::resource::file;
 use crate::resource::memory::PageRange;
 use crate::resource::object::Object;
 use rethaw_image::{ImageWriter, MAX_RUN, PAGE, SectionKind};
@@ -123,10 +124,9 @@ impl<'a> PageCopier<'a> {
     pub fn object(&mut self, object: &Object) -> Result<()> {
         match &object.file {
             Some(file) => self.file(object.record.stream, file, object.record.size),
-            None => object.mapped.iter().try_for_each(|(pid, range)| {
-                let ranges = std::slice::from_ref(range);
-                self.process(Source { pid: *pid, ranges }, None, |_| true)
-            }),
+            None => object
+                .readable()
+                .try_for_each(|(pid, ranges)| self.process(Source { pid, ranges }, None, |_| true)),
         }
     }
 
@@ -233,23 +233,16 @@ pub(crate) fn records(writer: &mut ImageWriter, collected: &Collected) -> Result
     for pipe in &collected.pipes {
         writer.record(SectionKind::Pipe, pipe)?;
     }
+    for terminal in &collected.terminals {
+        writer.record(SectionKind::Terminal, terminal)?;
+    }
     Ok(())
 }
 
 /// Makes files durable that the program was writing: after the loss of the node they must be at least as
 /// long as the image says.
 pub(crate) fn sync_files(collected: &Collected) -> Result<()> {
-    for file in &collected.written_files {
-        match file.sync_data() {
-            // Not every file system can (fsync(2): EINVAL, EROFS).
-            Err(e) if [Some(libc::EINVAL), Some(libc::EROFS)].contains(&e.raw_os_error()) => {}
-            outcome => outcome.map_err(|source| Error::Os {
-                operation: "cannot make a file durable that the program has written".to_owned(),
-                source,
-            })?,
-        }
-    }
-    Ok(())
+    collected.written_files.iter().try_for_each(file::sync)
 }
 
 #[cfg(test)]

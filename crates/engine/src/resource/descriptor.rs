@@ -1,14 +1,19 @@
 //! Descriptor tables and open file descriptions: which descriptors of which processes share one description,
 //! and what each description is of.
 
+use super::numbers::Numbers;
 use super::object::Objects;
 use super::thread::ContextProc;
-use super::{epoll, event, file, pipe, socket};
+use super::{epoll, event, file, lock, owner, pipe, socket, terminal};
 use crate::Result;
 use crate::checkpoint::External;
+use crate::checkpoint::freeze::Frozen;
 use crate::error::{Context, Error};
 use crate::launcher::{self, Inherited};
-use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, ObjectFileV1, PipeV1};
+use rethaw_image::record::{
+    DescriptionKind, DescriptionV1, DescriptorV1, ObjectFileV1, OutsideTerminalV1, PipeV1, ProcessV1,
+    TerminalV1,
+};
 use rethaw_sys::proc::{self, FdInfo, Pid};
 use rethaw_sys::task;
 use rustix::fs::{FileType, fstat};
@@ -41,7 +46,9 @@ pub(crate) struct Descriptions {
 impl Descriptions {
     /// Collects the descriptor table of a frozen process.
     pub fn add_process(&mut self, pid: Pid) -> Result<Vec<DescriptorV1>> {
-        let pidfd = task::pidfd_open(pid).context(|| format!("cannot open process {pid}"))?;
+        let pidfd = task::pidfd_open(pid)
+            .or_else(|_| task::pidfd_open_thread(pid.leader()))
+            .context(|| format!("cannot open process {pid}"))?;
         let mut table = Vec::new();
         for fd in proc::fds(pid).context_proc()? {
             let info = FdInfo::read(pid, fd.number).context_proc()?;
@@ -90,6 +97,7 @@ impl Descriptions {
     pub fn collect(
         &self,
         objects: &mut Objects,
+        numbers: &Numbers,
         known: &[Inherited],
         external: External,
     ) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
@@ -103,13 +111,29 @@ impl Descriptions {
             };
             records.push(DescriptionV1 {
                 id,
-                flags: seen.info.flags & !(libc::O_CLOEXEC as u32),
+                flags: seen.info.flags & !((libc::O_CLOEXEC | libc::O_ASYNC) as u32),
                 kind: Some(kind),
-                locks: file::locks(seen),
+                locks: lock::collect(seen, numbers),
+                owner: owner::collect(seen, numbers),
             });
         }
         let pipes = pipes.collect(&self.seen, &records)?;
         Ok((records, pipes))
+    }
+
+    /// Collects the pseudo-terminals among them.
+    pub fn terminals(&self, numbers: &Numbers, records: &mut [DescriptionV1]) -> Result<Vec<TerminalV1>> {
+        terminal::collect(numbers, &self.seen, records)
+    }
+
+    /// The launcher's terminal, if it is among them.
+    pub fn outside_terminal(
+        &self,
+        frozen: &Frozen,
+        processes: &[ProcessV1],
+        records: &[DescriptionV1],
+    ) -> Result<Option<OutsideTerminalV1>> {
+        terminal::outside::collect(frozen, processes, &self.seen, records)
     }
 
     fn kind(
@@ -119,9 +143,6 @@ impl Descriptions {
         pipes: &mut pipe::Pipes,
         around: &socket::Around<'_>,
     ) -> Result<DescriptionKind> {
-        if seen.info.flags & libc::O_ASYNC as u32 != 0 {
-            return Err(seen.refused("a descriptor with signal-driven I/O (O_ASYNC)"));
-        }
         let target = seen.target.as_os_str().as_bytes();
         match target {
             b"anon_inode:[eventfd]" => return event::collect_eventfd(seen),
@@ -139,7 +160,10 @@ impl Descriptions {
                 collect_object(seen, objects)
             }
             FileType::RegularFile | FileType::Directory => file::collect(seen),
-            FileType::CharacterDevice => file::collect_device(seen),
+            FileType::CharacterDevice => match terminal::kind(seen, stat.st_rdev)? {
+                Some(kind) => Ok(kind),
+                None => file::collect_device(seen),
+            },
             FileType::Socket => socket::collect(seen, around),
             FileType::BlockDevice => Err(seen.refused("a block device")),
             _ => Err(seen.refused("a file of unknown type")),

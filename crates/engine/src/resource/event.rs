@@ -95,7 +95,7 @@ fn timespec(ns: u64) -> Timespec {
 
 /// Sets status flags that a rebuilt object does not get at its making.
 pub(crate) fn set_flags(fd: &OwnedFd, record: &DescriptionV1) -> Result<()> {
-    const SETTABLE: u32 = (libc::O_NONBLOCK | libc::O_APPEND | libc::O_ASYNC | libc::O_DIRECT) as u32;
+    const SETTABLE: u32 = (libc::O_NONBLOCK | libc::O_APPEND | libc::O_DIRECT) as u32;
     let flags = rustix::fs::OFlags::from_bits_retain(record.flags & SETTABLE);
     rustix::fs::fcntl_setfl(fd, flags).context(|| "cannot set the flags of a descriptor".to_owned())
 }

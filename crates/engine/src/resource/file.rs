@@ -1,17 +1,17 @@
 //! Regular files, folders and harmless devices, by path.
 
 use super::descriptor::Seen;
+use super::lock;
 use crate::error::{Context, Error};
 use crate::restart::{Files, Places};
 use crate::{Result, fill_identity};
-use rethaw_image::record::{DescriptionKind, DescriptionV1, FileIdentityV1, LockV1, RegularV1};
-use rethaw_sys::proc::{LockKind, LockMode};
-use rethaw_sys::remote::Remote;
-use rustix::fs::{FlockOperation, Mode, OFlags, SeekFrom, fstat};
+use rethaw_image::record::{DescriptionKind, DescriptionV1, FileIdentityV1, RegularV1};
+use rustix::fs::{Mode, OFlags, SeekFrom, fstat};
+use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -62,24 +62,29 @@ pub(crate) fn collect_device(seen: &Seen) -> Result<DescriptionKind> {
     Err(seen.refused("a device"))
 }
 
-pub(crate) fn locks(seen: &Seen) -> Vec<LockV1> {
-    let locks = seen.info.locks.iter().filter_map(|lock| {
-        let kind = match lock.kind {
-            LockKind::Flock => 0,
-            LockKind::Posix => 1,
-            LockKind::OpenFile => 2,
-            LockKind::Lease => 3,
-            LockKind::Other => return None,
-        };
-        Some(LockV1 {
-            kind,
-            exclusive: lock.mode == LockMode::Write,
-            start: lock.start,
-            len: lock.last.map_or(0, |last| last - lock.start + 1),
-            pid: lock.pid,
-        })
-    });
-    locks.collect()
+/// A description of our own of a file that the program has open for writing, to make it durable while the program runs on.
+///
+/// A duplicate of the program's would keep its locks when the program has closed it, and would forbid to execute the file
+/// (ETXTBSY). Nothing where the file cannot be opened for reading, or where that would break a lease.
+pub(crate) fn opened_for_sync(seen: &Seen, record: &DescriptionV1) -> Option<File> {
+    if record.locks.iter().any(|lock| lock.kind == lock::LEASE) {
+        return None;
+    }
+    let path = format!("/proc/self/fd/{}", seen.duplicate.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    Some(File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?))
+}
+
+/// Makes a file durable that the program has written.
+pub(crate) fn sync(file: impl AsFd) -> Result<()> {
+    match rustix::fs::fdatasync(file) {
+        // Not every file system can (fsync(2): EINVAL, EROFS).
+        Ok(()) | Err(Errno::INVAL | Errno::ROFS) => Ok(()),
+        Err(errno) => Err(Error::Os {
+            operation: "cannot make a file durable that the program has written".to_owned(),
+            source: errno.into(),
+        }),
+    }
 }
 
 /// Opens a regular file or folder as it was: same flags, same offset.
@@ -213,71 +218,6 @@ fn side_file(path: &Path) -> io::Result<(PathBuf, File)> {
 /// A path from the bytes of a record.
 pub(crate) fn path_of(bytes: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes.to_vec()))
-}
-
-/// Takes the locks that belong to a description: flock(2) and those of F_OFD_SETLK. What somebody else holds
-/// by now is told.
-pub(crate) fn lock(fd: &OwnedFd, record: &DescriptionV1, warnings: &mut Vec<String>) {
-    for lock in &record.locks {
-        let outcome = match lock.kind {
-            0 => {
-                let operation = match lock.exclusive {
-                    true => FlockOperation::NonBlockingLockExclusive,
-                    false => FlockOperation::NonBlockingLockShared,
-                };
-                rustix::fs::flock(fd, operation).map_err(io::Error::from)
-            }
-            2 => rethaw_sys::descriptor::lock_description(fd.as_fd(), lock.exclusive, lock.start, lock.len),
-            _ => continue,
-        };
-        if let Err(e) = outcome {
-            warnings.push(format!(
-                "a file lock that the program held cannot be taken again ({e})"
-            ));
-        }
-    }
-}
-
-/// Takes the locks that belong to a process: POSIX locks and leases.
-pub(crate) fn lock_in_process(
-    remote: &mut Remote<'_>,
-    fd: i32,
-    record: &DescriptionV1,
-    warnings: &mut Vec<String>,
-) -> Result<()> {
-    for lock in record
-        .locks
-        .iter()
-        .filter(|lock| lock.kind == 1 || lock.kind == 3)
-    {
-        let kind = if lock.exclusive {
-            libc::F_WRLCK
-        } else {
-            libc::F_RDLCK
-        };
-        let arguments = if lock.kind == 3 {
-            [fd as u64, libc::F_SETLEASE as u64, kind as u64, 0, 0, 0]
-        } else {
-            // struct flock: type, whence (i16 each), start, len (i64 each), pid.
-            let mut flock = vec![0; 32];
-            flock[..2].copy_from_slice(&(kind as i16).to_ne_bytes());
-            flock[8..16].copy_from_slice(&lock.start.to_ne_bytes());
-            flock[16..24].copy_from_slice(&lock.len.to_ne_bytes());
-            let address = remote
-                .put(0, &flock)
-                .context(|| "cannot lock a file".to_owned())?;
-            [fd as u64, libc::F_SETLK as u64, address, 0, 0, 0]
-        };
-        if let Err(e) = remote
-            .call(libc::SYS_fcntl, arguments)
-            .context(|| "cannot lock a file".to_owned())?
-        {
-            warnings.push(format!(
-                "a file lock that the program held cannot be taken again ({e})"
-            ));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

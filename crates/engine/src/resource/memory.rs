@@ -2,6 +2,7 @@
 
 mod classify;
 mod guard;
+mod inherit;
 mod layout;
 pub(crate) mod lock;
 mod map;
@@ -9,6 +10,7 @@ mod pages;
 
 pub(crate) use self::pages::PageRange;
 
+use self::inherit::Part;
 use super::object::{Objects, RebuiltObjects};
 use super::thread::ContextProc;
 use super::vdso;
@@ -19,6 +21,7 @@ use crate::{Result, file_identity};
 use rethaw_image::ImageReader;
 use rethaw_image::record::{MappingV1, MemoryV1, ProcessV1};
 use rethaw_sys::proc::{self, Maps, Pid};
+use rethaw_sys::remote::Remote;
 use std::fs;
 
 /// Collects the address space of a frozen process. Gives the record and the pages to be saved.
@@ -51,14 +54,22 @@ pub(crate) fn collect(
     Ok((record, pages))
 }
 
+/// What only the process itself is told of its memory.
+pub(crate) fn collect_inside(pid: Pid, record: &mut MemoryV1, remote: &mut Remote<'_>) -> Result<()> {
+    layout::ask_break(record, remote)?;
+    lock::collect(pid, record, remote)
+}
+
 /// Where the contents of mappings come from.
 pub(crate) struct Sources<'a> {
     pub plan: &'a Plan,
     pub process: &'a ProcessV1,
     pub objects: &'a RebuiltObjects,
+    /// The process that the stub is a clone of, with its memory rebuilt.
+    pub parent: Option<&'a MemoryV1>,
 }
 
-/// Rebuilds an address space in a stub that has only its foothold.
+/// Rebuilds an address space in a stub that is still a clone of its parent.
 pub(crate) fn rebuild(
     stub: &mut Stub,
     record: &MemoryV1,
@@ -67,17 +78,31 @@ pub(crate) fn rebuild(
     progress: Progress<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    let pieces = reader.pieces(record.stream)?;
-    // First: the kernel changes the executable only while the one before it is not mapped (EBUSY in prctl(2)), and a
-    // process begins as a copy of its parent, which often has the same.
-    layout::rebuild(stub, record, sources.plan, warnings)?;
+    let parts = inherit::split(sources.parent, record);
+    let kept: Vec<_> = parts.iter().filter(|part| part.kept).map(Part::range).collect();
+    stub.keep_only(&kept)?;
+    // Before anything is mapped anew: the kernel changes the executable only while the one before it is not mapped.
+    let same_program = sources.parent.is_some_and(|parent| parent.exe == record.exe);
+    layout::rebuild(stub, record, sources.plan, same_program, warnings)?;
     vdso::rebuild(stub, sources.process, warnings)?;
-    for mapping in &record.mappings {
-        map::map(stub, mapping, pages::has_pages(mapping, &pieces), sources)?;
+    let (pieces, stale) = pages::to_write(reader, record, sources.parent, &parts)?;
+    for range in stale {
+        map::forget_pages(stub, &range)?;
+    }
+    for Part { mapping, kept } in &parts {
+        let filled = pages::has_pages(mapping, &pieces);
+        match kept {
+            true => map::allow_to_fill(stub, mapping, filled)?,
+            false => map::map(stub, mapping, filled, sources)?,
+        }
     }
     pages::fill(stub.pid, reader, &pieces, &record.mappings, progress)?;
-    for mapping in &record.mappings {
-        map::finish(stub, mapping, pages::has_pages(mapping, &pieces), warnings)?;
+    for Part { mapping, kept } in &parts {
+        let filled = pages::has_pages(mapping, &pieces);
+        match kept {
+            true => map::protect(stub, mapping, filled)?,
+            false => map::finish(stub, mapping, filled, warnings)?,
+        }
     }
     guard::rebuild(stub, &record.guards)
 }

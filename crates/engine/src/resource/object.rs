@@ -1,5 +1,7 @@
 //! Shared memory objects: shared anonymous memory, memfds and deleted files, whose contents travel in the image.
 
+mod presence;
+
 use super::memory::PageRange;
 use crate::Result;
 use crate::error::{Context, Error};
@@ -30,7 +32,18 @@ pub(crate) struct Object {
     /// A descriptor of it, if the program has one.
     pub file: Option<File>,
     /// Where it is mapped: the only way to it when there is no descriptor.
-    pub mapped: Vec<(Pid, PageRange)>,
+    mapped: Vec<Part>,
+    /// Some of it was in swap space when it was looked at.
+    swapped: bool,
+}
+
+/// A part of an object and where it is mapped. No two parts overlap.
+#[derive(Debug)]
+struct Part {
+    pid: Pid,
+    range: PageRange,
+    /// What of it exists, if that is known.
+    present: Option<Vec<PageRange>>,
 }
 
 /// Streams of objects follow those of processes.
@@ -47,6 +60,7 @@ impl Objects {
             },
             file: None,
             mapped: Vec::new(),
+            swapped: false,
         })
     }
 
@@ -58,6 +72,7 @@ impl Objects {
         if object.file.is_none() {
             object.record.size = object.record.size.max(vma.offset + vma.bytes());
         }
+        object.swapped |= vma.swap_bytes > 0;
         if vma.has(b"ht") {
             object.record.huge_page = vma.page_bytes;
         }
@@ -95,17 +110,29 @@ impl Objects {
 }
 
 impl Object {
+    /// Where its contents can be read when there is no descriptor.
+    pub fn readable(&self) -> impl Iterator<Item = (Pid, &[PageRange])> {
+        self.mapped.iter().map(|part| {
+            let whole = std::slice::from_ref(&part.range);
+            (part.pid, part.present.as_deref().unwrap_or(whole))
+        })
+    }
+
     /// Notes where it is mapped, as far as that part of it is not known from elsewhere.
     fn add_parts(&mut self, pid: Pid, range: PageRange) {
         let mut parts = vec![range];
-        for (_, known) in &self.mapped {
+        for known in self.mapped.iter().map(|part| &part.range) {
             let (known_start, known_end) = (known.at, known.at + (known.end - known.start));
             parts = parts
                 .into_iter()
                 .flat_map(|part| part.outside(known_start, known_end))
                 .collect();
         }
-        self.mapped.extend(parts.into_iter().map(|part| (pid, part)));
+        self.mapped.extend(parts.into_iter().map(|range| Part {
+            pid,
+            range,
+            present: None,
+        }));
     }
 
     /// What it is, from the name in /proc.

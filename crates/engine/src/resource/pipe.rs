@@ -64,13 +64,16 @@ fn collect_one(pipe: u32, seen: &[Seen], records: &[DescriptionV1]) -> Result<Pi
     let reader = ends.iter().find(|(_, flags)| reads(*flags));
     let writer = ends.iter().find(|(_, flags)| writes(*flags));
     match (reader, writer) {
-        (Some((end, _)), None) if !hung_up(end, PollFlags::HUP) => Err(outside(end, "writes")),
+        (Some((end, _)), None) if !is_without_writers(&ends)? => Err(outside(end, "writes")),
         (None, Some((end, _))) if !hung_up(end, PollFlags::ERR) => Err(outside(end, "reads")),
-        (Some((end, _)), _) => contents(
-            pipe,
-            end,
-            ends.iter().any(|(_, flags)| flags & libc::O_DIRECT as u32 != 0),
-        ),
+        (Some((end, _)), writer) => Ok(PipeV1 {
+            unwritten: writer.is_none() && !hung_up(end, PollFlags::HUP),
+            ..contents(
+                pipe,
+                end,
+                ends.iter().any(|(_, flags)| flags & libc::O_DIRECT as u32 != 0),
+            )?
+        }),
         // Nobody can ever read what is in it.
         (None, Some((end, _))) => Ok(PipeV1 {
             pipe,
@@ -88,6 +91,24 @@ fn collect_one(pipe: u32, seen: &[Seen], records: &[DescriptionV1]) -> Result<Pi
 fn hung_up(end: &Seen, sign: PollFlags) -> bool {
     let mut fds = [PollFd::new(&end.duplicate, PollFlags::IN | PollFlags::OUT)];
     poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().contains(sign)
+}
+
+/// Whether nobody can write. A reader that has opened a FIFO when nobody did is not told so by poll(2), but tee(2) finds
+/// the end of an empty pipe, which is not there when somebody has it open.
+fn is_without_writers(ends: &[(&Seen, u32)]) -> Result<bool> {
+    let mut readers = ends.iter().filter(|(_, flags)| reads(*flags));
+    if readers.any(|(end, _)| hung_up(end, PollFlags::HUP)) {
+        return Ok(true);
+    }
+    let Some((end, _)) = ends.iter().find(|(_, flags)| reads(*flags)) else {
+        return Ok(false);
+    };
+    let name = || format!("cannot look at {}", end.name());
+    let (_reader, into) = pipe_with(PipeFlags::CLOEXEC).context(name)?;
+    Ok(matches!(
+        tee(&end.duplicate, &into, 1, SpliceFlags::NONBLOCK),
+        Ok(0)
+    ))
 }
 
 fn outside(end: &Seen, what: &str) -> Error {
@@ -116,38 +137,85 @@ fn contents(pipe: u32, end: &Seen, packet_mode: bool) -> Result<PipeV1> {
     let mut record = PipeV1 {
         pipe,
         capacity,
-        packets: Vec::new(),
         packet_mode,
+        ..PipeV1::default()
     };
     if waiting > 0 {
-        let packets = copy(end.duplicate.as_fd(), waiting as usize, capacity as usize).context(name)?;
-        record.packets = if packet_mode {
-            packets
+        let copy = || copy(end.duplicate.as_fd(), waiting as usize, capacity as usize);
+        let pieces = pieces(&copy().context(name)?).context(name)?;
+        if packet_mode {
+            let starts = packet_starts(&copy().context(name)?, &pieces).context(name)?;
+            (record.packets, record.plain) = apart(pieces, &starts);
         } else {
-            vec![packets.concat()]
-        };
+            record.packets = vec![pieces.concat()];
+        }
     }
     Ok(record)
 }
 
-/// What a read(2) gives at a time, which in packet mode is one packet.
-fn copy(from: rustix::fd::BorrowedFd<'_>, waiting: usize, capacity: usize) -> io::Result<Vec<Vec<u8>>> {
+/// A pipe with the same bytes.
+fn copy(from: rustix::fd::BorrowedFd<'_>, waiting: usize, capacity: usize) -> io::Result<OwnedFd> {
     let (ours, into) = pipe_with(PipeFlags::CLOEXEC)?;
     fcntl_setpipe_size(&into, capacity)?;
     let copied = tee(from, &into, waiting, SpliceFlags::NONBLOCK)?;
     if copied < waiting {
         return Err(io::Error::other(format!("got {copied} of {waiting} bytes")));
     }
-    let mut packets = Vec::new();
-    let mut left = copied;
-    while left > 0 {
-        let mut bytes = vec![0; left];
-        let got = rustix::io::read(&ours, &mut bytes)?;
+    Ok(ours)
+}
+
+/// What a read(2) gives at a time: up to the end of a packet, or all.
+fn pieces(copy: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
+    let mut pieces = Vec::new();
+    loop {
+        let waiting = rustix::io::ioctl_fionread(copy)? as usize;
+        if waiting == 0 {
+            return Ok(pieces);
+        }
+        let mut bytes = vec![0; waiting];
+        let got = rustix::io::read(copy, &mut bytes)?;
         bytes.truncate(got);
-        packets.push(bytes);
-        left -= got;
+        pieces.push(bytes);
     }
-    Ok(packets)
+}
+
+/// Where in each piece its packet begins; at its end, if it has none. Reading a byte of a packet throws the rest of
+/// it away (pipe(7)).
+fn packet_starts(copy: &OwnedFd, pieces: &[Vec<u8>]) -> io::Result<Vec<usize>> {
+    let mut starts = Vec::new();
+    let mut left = rustix::io::ioctl_fionread(copy)? as usize;
+    for (index, piece) in pieces.iter().enumerate() {
+        let (mut at, mut start) = (0, piece.len());
+        while at < piece.len() {
+            rustix::io::read(copy, &mut [0; 1])?;
+            let now = rustix::io::ioctl_fionread(copy)? as usize;
+            let gone = left.saturating_sub(now).max(1);
+            // Between two pieces there is always the end of a packet, of a single byte perhaps.
+            if gone > 1 || at + 1 == piece.len() && index + 1 < pieces.len() {
+                start = at;
+            }
+            at += gone;
+            left = now;
+        }
+        starts.push(start);
+    }
+    Ok(starts)
+}
+
+/// Packets, and what is none, by its number.
+fn apart(pieces: Vec<Vec<u8>>, starts: &[usize]) -> (Vec<Vec<u8>>, Vec<u32>) {
+    let (mut all, mut plain) = (Vec::new(), Vec::new());
+    for (mut piece, start) in pieces.into_iter().zip(starts) {
+        let packet = piece.split_off((*start).min(piece.len()));
+        if !piece.is_empty() {
+            plain.push(all.len() as u32);
+            all.push(piece);
+        }
+        if !packet.is_empty() {
+            all.push(packet);
+        }
+    }
+    (all, plain)
 }
 
 /// Makes a pipe again, or opens the FIFO that it is. Gives its two ends.
@@ -157,8 +225,13 @@ pub(crate) fn rebuild(record: &PipeV1, fifo: Option<&Path>) -> Result<(OwnedFd, 
         None => "cannot rebuild a pipe".to_owned(),
     };
     let (reader, writer) = match fifo {
+        // Nobody may have it open for writing, not even now.
+        Some(path) if record.unwritten && record.packets.is_empty() => {
+            let only = open_fifo(path, OFlags::RDONLY)?;
+            (only.try_clone().context(name)?, only)
+        }
         Some(path) => {
-            let both = open_fifo(path)?;
+            let both = open_fifo(path, OFlags::RDWR)?;
             (both.try_clone().context(name)?, both)
         }
         None => pipe_with(PipeFlags::CLOEXEC).context(name)?,
@@ -170,8 +243,8 @@ pub(crate) fn rebuild(record: &PipeV1, fifo: Option<&Path>) -> Result<(OwnedFd, 
     Ok((reader, writer))
 }
 
-/// Both ends of a FIFO in one description, so that no opening of it waits for the other end.
-fn open_fifo(path: &Path) -> Result<OwnedFd> {
+/// A FIFO; with RDWR both ends of it in one description, so that no opening of it waits for the other end.
+fn open_fifo(path: &Path, access: OFlags) -> Result<OwnedFd> {
     let gone = || Error::CannotRestart {
         what: format!(
             "the named pipe {} is gone, which the program had open",
@@ -183,7 +256,7 @@ fn open_fifo(path: &Path) -> Result<OwnedFd> {
     if !fs::metadata(path).is_ok_and(|now| now.file_type().is_fifo()) {
         return Err(gone());
     }
-    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = rustix::fs::open(path, flags, Mode::empty()).context(name)?;
     let stat = rustix::fs::fstat(&fd).context(name)?;
     match FileType::from_raw_mode(stat.st_mode) {
@@ -194,11 +267,14 @@ fn open_fifo(path: &Path) -> Result<OwnedFd> {
 
 /// Never blocks: what does not fit is an error.
 fn refill(writer: &OwnedFd, record: &PipeV1) -> io::Result<()> {
-    let mut flags = OFlags::NONBLOCK;
-    flags.set(OFlags::DIRECT, record.packet_mode);
-    rustix::fs::fcntl_setfl(writer, flags)?;
     let mut file = fs::File::from(writer.try_clone()?);
-    for packet in &record.packets {
+    for (index, packet) in (0..).zip(&record.packets) {
+        let mut flags = OFlags::NONBLOCK;
+        flags.set(
+            OFlags::DIRECT,
+            record.packet_mode && !record.plain.contains(&index),
+        );
+        rustix::fs::fcntl_setfl(writer, flags)?;
         file.write_all(packet).map_err(|e| match e.kind() {
             io::ErrorKind::WouldBlock => io::Error::other("what was in it does not fit"),
             _ => e,
@@ -211,8 +287,9 @@ fn refill(writer: &OwnedFd, record: &PipeV1) -> io::Result<()> {
 /// same pipe is opened through /proc/self/fd.
 pub(crate) fn open_end(record: &DescriptionV1, ends: &(OwnedFd, OwnedFd)) -> Result<OwnedFd> {
     let name = || "cannot rebuild the end of a pipe".to_owned();
-    // open(2) refuses packet mode, fcntl(2) does not.
-    let flags = (OFlags::from_bits_retain(record.flags) - OFlags::DIRECT) | OFlags::CLOEXEC;
+    // open(2) refuses packet mode, fcntl(2) does not; and it would wait for the other end of a FIFO.
+    let flags =
+        (OFlags::from_bits_retain(record.flags) - OFlags::DIRECT) | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let end = if reads(record.flags) { &ends.0 } else { &ends.1 };
     let path = format!("/proc/self/fd/{}", rustix::fd::AsRawFd::as_raw_fd(end));
     let fd = rustix::fs::open(path_of(path.as_bytes()), flags, Mode::empty()).context(name)?;

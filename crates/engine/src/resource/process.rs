@@ -24,17 +24,18 @@ const PR_GET_MEMORY_MERGE: u64 = 68;
 const PR_SET_PDEATHSIG: u64 = 1;
 const MEMBARRIER_CMD_GET_REGISTRATIONS: u64 = 1 << 9;
 
-/// Everything that can be seen from outside.
-pub(crate) fn collect_outside(pid: Pid) -> Result<ProcessV1> {
+/// Everything that can be seen from outside, through a thread that lives.
+pub(crate) fn collect_outside(leader: Pid, pid: Pid) -> Result<ProcessV1> {
+    let number = proc::Status::read(leader).context_proc()?.ns_pids.last().copied();
     let status = proc::Status::read(pid).context_proc()?;
-    let stat = proc::Stat::read(pid).context_proc()?;
+    let stat = proc::Stat::read(leader).context_proc()?;
     let folders = PathFolderV1 {
         cwd: proc::cwd(pid).context_proc()?.as_os_str().as_bytes().to_vec(),
         root: proc::root(pid).context_proc()?.as_os_str().as_bytes().to_vec(),
     };
     let personality = fs::read_to_string(format!("/proc/{pid}/personality")).unwrap_or_default();
     Ok(ProcessV1 {
-        pid: status.ns_pids.last().copied().unwrap_or(pid.0),
+        pid: number.unwrap_or(leader.0),
         exit_signal: stat.exit_signal,
         folders: Some(folders),
         limits: limit::collect(&proc::Limits::read(pid).context_proc()?),
@@ -56,7 +57,30 @@ pub(crate) fn collect_inside(pid: Pid, record: &mut ProcessV1, remote: &mut Remo
     ask_attributes(record, remote).context(name)
 }
 
+/// Features of the extended state that only those have who ask (Documentation/arch/x86/xstate.rst). A kernel without them
+/// does not know the call.
+fn ask_extended_features(remote: &mut Remote<'_>) -> io::Result<u64> {
+    const ARCH_GET_XCOMP_PERM: u64 = 0x1022;
+    let out = remote.put(0, &[0; 8])?;
+    match remote.call(libc::SYS_arch_prctl, [ARCH_GET_XCOMP_PERM, out, 0, 0, 0, 0])? {
+        Ok(_) => Ok(u64::from_ne_bytes(remote.get(0)?)),
+        Err(_) => Ok(0),
+    }
+}
+
+/// The other direction.
+fn request_extended_features(wanted: u64, remote: &mut Remote<'_>) -> io::Result<()> {
+    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+    let missing = wanted & !ask_extended_features(remote)?;
+    for feature in (0..u64::BITS).filter(|bit| missing >> bit & 1 == 1) {
+        let arguments = [ARCH_REQ_XCOMP_PERM, feature.into(), 0, 0, 0, 0];
+        remote.must(libc::SYS_arch_prctl, arguments)?;
+    }
+    Ok(())
+}
+
 fn ask_attributes(record: &mut ProcessV1, remote: &mut Remote<'_>) -> io::Result<()> {
+    record.extended_features = ask_extended_features(remote)?;
     let mut ask = |option: u64| remote.call(libc::SYS_prctl, [option, 0, 0, 0, 0, 0]);
     record.dumpable = ask(PR_GET_DUMPABLE)?? as u32;
     record.thp_disabled = ask(PR_GET_THP_DISABLE)?.unwrap_or(0) != 0;
@@ -79,10 +103,7 @@ pub(crate) fn rebuild(
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     let name = || format!("cannot rebuild process {}", record.pid);
-    enter_folders(record, places, remote)?;
-    remote
-        .must(libc::SYS_umask, [record.umask.into(), 0, 0, 0, 0, 0])
-        .context(name)?;
+    enter_folders(record.folders.as_ref(), record.umask, places, remote)?;
     remote
         .must(libc::SYS_personality, [record.personality.into(), 0, 0, 0, 0, 0])
         .context(name)?;
@@ -99,8 +120,14 @@ pub(crate) fn rebuild(
     Ok(())
 }
 
-fn enter_folders(record: &ProcessV1, places: &Places, remote: &mut Remote<'_>) -> Result<()> {
-    let Some(folders) = &record.folders else {
+/// Current folder and umask, of a process or of a thread that has its own.
+pub(crate) fn enter_folders(
+    folders: Option<&PathFolderV1>,
+    umask: u32,
+    places: &Places,
+    remote: &mut Remote<'_>,
+) -> Result<()> {
+    let Some(folders) = folders else {
         return Ok(());
     };
     let folder = places.path(&folders.cwd);
@@ -110,11 +137,15 @@ fn enter_folders(record: &ProcessV1, places: &Places, remote: &mut Remote<'_>) -
     let address = remote.put(0, &path).context(name)?;
     remote
         .must(libc::SYS_chdir, [address, 0, 0, 0, 0, 0])
+        .context(name)?;
+    remote
+        .must(libc::SYS_umask, [umask.into(), 0, 0, 0, 0, 0])
         .context(name)
         .map(drop)
 }
 
 fn tell_attributes(record: &ProcessV1, remote: &mut Remote<'_>) -> io::Result<()> {
+    request_extended_features(record.extended_features, remote)?;
     let mut tell = |option: u64, value: u64| {
         remote
             .must(libc::SYS_prctl, [option, value, 0, 0, 0, 0])

@@ -3,9 +3,10 @@
 
 use super::descriptor::reads;
 use super::object::RebuiltObjects;
-use super::{epoll, event, file, pipe, socket};
+use super::terminal::Terminals;
+use super::{epoll, event, file, lock, owner, pipe, socket};
 use crate::Result;
-use crate::error::Context;
+use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::restart::{Passage, Plan, Stub, damaged};
 use rethaw_image::record::{DescriptionKind, DescriptionV1, DescriptorV1, ProcessV1};
@@ -26,11 +27,12 @@ pub(crate) struct Table<'a> {
     pipes: BTreeMap<u32, (OwnedFd, OwnedFd)>,
     /// By the numbers of their descriptions.
     sockets: BTreeMap<u32, OwnedFd>,
+    terminals: Terminals,
 }
 
 impl<'a> Table<'a> {
     /// Makes the pipes and sockets with their contents; descriptions are made when the first process needs them.
-    pub fn new(plan: &'a Plan, init: &Init) -> Result<Table<'a>> {
+    pub fn new(plan: &'a Plan, init: &Init, terminals: Terminals) -> Result<Table<'a>> {
         let pipes = plan
             .pipes
             .iter()
@@ -43,6 +45,7 @@ impl<'a> Table<'a> {
             made: BTreeMap::new(),
             pipes,
             sockets,
+            terminals,
         })
     }
 
@@ -54,6 +57,10 @@ impl<'a> Table<'a> {
         objects: &RebuiltObjects,
         warnings: &mut Vec<String>,
     ) -> Result<()> {
+        // Shared with a process before.
+        if record.descriptors_of != 0 {
+            return Ok(());
+        }
         let passage = self.clear(stub, &record.descriptors)?;
         let mut descriptors = record.descriptors.clone();
         // In ascending order a received descriptor, which gets the lowest free number, is never in the way.
@@ -114,7 +121,6 @@ impl<'a> Table<'a> {
             .ok_or_else(|| damaged("a descriptor of nothing"))?;
         if !self.made.contains_key(&number) {
             let fd = self.make(record, objects, warnings)?;
-            file::lock(&fd, record, warnings);
             self.made.insert(number, fd);
         }
         self.made
@@ -135,7 +141,14 @@ impl<'a> Table<'a> {
             DescriptionKind::Launcher(slot) => return launcher(*slot as i32, warnings),
             DescriptionKind::Terminal(_) => return terminal(record, warnings),
             DescriptionKind::Regular(regular) => return file::open(record, regular, &self.plan.places),
-            DescriptionKind::Device(path) => return file::open_device(record, path),
+            DescriptionKind::Device(path) => match file::open_device(record, path) {
+                Err(Error::Os { source, .. })
+                    if source.raw_os_error() == Some(libc::ENXIO) && path == b"/dev/tty" =>
+                {
+                    return terminal(record, warnings);
+                }
+                opened => return opened,
+            },
             DescriptionKind::Object(of) => return objects.open(record, of),
             DescriptionKind::Pipe(end) => {
                 let ends = self
@@ -154,6 +167,10 @@ impl<'a> Table<'a> {
                 .sockets
                 .remove(&record.id)
                 .ok_or_else(|| damaged("a socket that is missing"))?,
+            DescriptionKind::Master(_) | DescriptionKind::Slave(_) | DescriptionKind::Controlling(_) => {
+                let terminal = self.terminals.remove(record.id);
+                return terminal.ok_or_else(|| damaged("a pseudo-terminal that is missing"));
+            }
             DescriptionKind::PidFd(_) => {
                 return Err(damaged("a descriptor of a kind that this version does not know"));
             }
@@ -163,24 +180,46 @@ impl<'a> Table<'a> {
     }
 
     /// What can only be done once all descriptors are in place: epoll registrations, locks of processes.
-    pub fn connect(&self, stubs: &mut [Stub], warnings: &mut Vec<String>) -> Result<()> {
-        let mut done = Vec::new();
-        for (stub, process) in stubs.iter_mut().zip(&self.plan.processes) {
-            for descriptor in &process.descriptors {
-                let Some(record) = self.plan.descriptions.get(&descriptor.description) else {
-                    continue;
-                };
-                let first = !done.contains(&record.id);
-                if let (true, Some(DescriptionKind::Epoll(watched))) = (first, &record.kind) {
-                    epoll::rebuild(&mut stub.remote()?, descriptor, watched, &process.descriptors)?;
+    pub fn connect(&mut self, stubs: &mut [Stub], warnings: &mut Vec<String>) -> Result<()> {
+        self.terminals.finish(self.plan, stubs, warnings)?;
+        let holders = self.holders();
+        for (number, fd) in &self.made {
+            let Some(record) = self.plan.descriptions.get(number) else {
+                continue;
+            };
+            let Some((first, holders)) = holders.get(number).and_then(|all| Some((*all.first()?, all)))
+            else {
+                continue;
+            };
+            if let (Some(DescriptionKind::Epoll(watched)), Some(stub)) =
+                (&record.kind, stubs.get_mut(first.0))
+            {
+                let table = self
+                    .plan
+                    .processes
+                    .get(first.0)
+                    .map_or(&[][..], |process| &process.descriptors);
+                let own = table.iter().find(|descriptor| descriptor.description == *number);
+                if let Some(own) = own {
+                    epoll::rebuild(&mut stub.remote()?, own, watched, table)?;
                 }
-                if first {
-                    file::lock_in_process(&mut stub.remote()?, descriptor.fd, record, warnings)?;
-                }
-                done.push(record.id);
             }
+            lock::rebuild(record, fd, self.plan, stubs, holders, warnings)?;
+            owner::rebuild(record, fd.as_fd(), self.plan, stubs, first)?;
         }
         Ok(())
+    }
+
+    /// The processes that have a description, by their order in the plan, and its number there.
+    fn holders(&self) -> BTreeMap<u32, Vec<(usize, i32)>> {
+        let mut holders: BTreeMap<u32, Vec<(usize, i32)>> = BTreeMap::new();
+        for (index, process) in self.plan.processes.iter().enumerate() {
+            for descriptor in &process.descriptors {
+                let of = holders.entry(descriptor.description).or_default();
+                of.push((index, descriptor.fd));
+            }
+        }
+        holders
     }
 }
 

@@ -6,7 +6,7 @@ use crate::checkpoint::freeze::FrozenThread;
 use crate::error::{Context, Error};
 use crate::foothold::thread_name;
 use crate::tree::InterruptedBefore;
-use rethaw_image::record::{InterruptedCallV1, RseqV1, ThreadV1};
+use rethaw_image::record::{Backing, InterruptedCallV1, MemoryV1, ProcessV1, RseqV1, ThreadV1};
 use rethaw_sys::arch::{ExtendedState, Interrupted, Registers};
 use rethaw_sys::memory;
 use rethaw_sys::proc::{self, Pid, Tid};
@@ -136,6 +136,13 @@ fn remaining_ns(pid: Pid, registers: &Registers, first: InterruptedBefore) -> Op
 
 const NANOSECONDS: u64 = 1_000_000_000;
 
+/// What of the extended state only the thread itself can load.
+pub(crate) fn load_extended_state(remote: &mut Remote<'_>, record: &ThreadV1) -> Result<()> {
+    remote
+        .load_extended_state(&ExtendedState(record.xstate.clone()))
+        .context(|| format!("cannot load the AMX registers of thread {}", record.tid))
+}
+
 /// Lets a rebuilt thread fall asleep again for what was left, and interrupts it: the kernel has its restart
 /// block again, and the thread goes on like one that was only stopped. Gives its registers.
 pub(crate) fn sleep_again(remote: &mut Remote<'_>, record: &ThreadV1) -> Result<Option<Registers>> {
@@ -203,7 +210,10 @@ pub(crate) fn collect(
     let name = || format!("cannot ask for the state of {}", thread_name(pid, tid));
     let status = proc::Status::read((pid, tid)).context_proc()?;
     let (robust_list, robust_list_len) = task::robust_list(tid).context(name)?;
+    let own = super::sharing::own_folders(pid, tid)?;
     let mut record = ThreadV1 {
+        umask: own.as_ref().map_or(0, |(_, umask)| *umask),
+        folders: own.map(|(folders, _)| folders),
         tid: status.ns_pids.last().copied().unwrap_or(tid.0),
         registers: going_on.registers.to_bytes(),
         interrupted: going_on.sleep,
@@ -234,6 +244,33 @@ pub(crate) fn collect(
     let ended = remote.end().context(name);
     asked.and(ended)?;
     Ok(record)
+}
+
+/// A main thread that has ended while others run on. A restart makes one, because only it has the process's number, and
+/// lets it end at once: it begins at a `syscall` instruction of the vdso, with the number of exit(2).
+pub(crate) fn ended_leader(process: &ProcessV1, memory: &MemoryV1) -> Option<ThreadV1> {
+    const SYSCALL: [u8; 2] = [0x0f, 0x05];
+    let vdso = memory.mappings.iter().find(|m| m.backing() == Backing::Vdso)?;
+    let instruction = memory
+        .vdso
+        .windows(SYSCALL.len())
+        .position(|bytes| bytes == SYSCALL)?;
+    let other = process.threads.first()?;
+    let registers = Registers::from_bytes(&other.registers)?;
+    let (ip, number) = (vdso.start + instruction as u64, libc::SYS_exit as u64);
+    Some(ThreadV1 {
+        tid: process.pid,
+        registers: registers.for_call(ip, registers.sp(), number, [0; 6]).to_bytes(),
+        blocked: u64::MAX,
+        pending: Vec::new(),
+        alternate_stack: Vec::new(),
+        tid_address: 0,
+        robust_list: 0,
+        rseq: None,
+        parent_death_signal: 0,
+        interrupted: None,
+        ..other.clone()
+    })
 }
 
 const PR_GET_TID_ADDRESS: u64 = 40;

@@ -5,6 +5,8 @@ use super::stub::{Stub, own_foothold};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::lineage::Step;
+use crate::resource::sharing;
+use crate::resource::terminal::Terminals;
 use rethaw_image::record::ProcessV1;
 use rethaw_sys::proc::{Pid, Stat};
 use rethaw_sys::ptrace::Stopped;
@@ -34,17 +36,28 @@ impl<'a> Family<'a> {
     }
 
     /// Takes all steps. `fill` gives a living process its memory as soon as it is made: its children begin as
-    /// copies of it. Gives the stubs of the living, in the order of the plan.
-    pub fn make(mut self, mut fill: impl FnMut(&mut Stub, &ProcessV1) -> Result<()>) -> Result<Vec<Stub>> {
+    /// copies of it. It is told which living process it is a copy of. Gives the stubs of the living, in the order of the
+    /// plan.
+    pub fn make(
+        mut self,
+        mut fill: impl FnMut(&mut Stub, &ProcessV1, Option<&ProcessV1>) -> Result<()>,
+    ) -> Result<Vec<Stub>> {
         for step in &self.plan.births {
             match *step {
                 Step::Make { pid, by, sibling } => {
                     self.clone_process(pid, by, sibling)?;
                     if let Some(record) = self.living(pid) {
-                        fill(self.stub(pid)?, record)?;
+                        let parent = self.living(by);
+                        fill(self.stub(pid)?, record, parent)?;
                     }
                 }
-                Step::LeadSession { pid } => self.stub(pid)?.call(libc::SYS_setsid, [0; 6])?,
+                Step::LeadSession { pid } => {
+                    let plan = self.plan;
+                    let leader = self.stub(pid)?;
+                    leader.call(libc::SYS_setsid, [0; 6])?;
+                    // Before it gets children, which inherit it.
+                    Terminals::acquire(plan, leader, pid)?;
+                }
                 Step::EnterGroup { pid, group } => self
                     .stub(pid)?
                     .call(libc::SYS_setpgid, [0, group as u64, 0, 0, 0, 0])?,
@@ -75,12 +88,16 @@ impl<'a> Family<'a> {
     fn clone_process(&mut self, pid: i32, by: i32, sibling: bool) -> Result<()> {
         let record = self.living(pid).or_else(|| self.ended(pid));
         let exit_signal = record.map_or(libc::SIGCHLD, |record| record.exit_signal);
+        let shared = match self.living(pid) {
+            Some(record) => sharing::clone_flags(record, self.living(by))?,
+            None => 0,
+        };
         let at = self.plan.foothold;
         let stub = match by {
-            0 => Stub::clone_process(self.init, &self.init_foothold, at, pid, Some(exit_signal))?,
+            0 => Stub::clone_process(self.init, &self.init_foothold, at, pid, Some(exit_signal), shared)?,
             _ => self
                 .stub(by)?
-                .clone_child(at, pid, (!sibling).then_some(exit_signal))?,
+                .clone_child(at, pid, (!sibling).then_some(exit_signal), shared)?,
         };
         self.stubs.insert(pid, stub);
         Ok(())

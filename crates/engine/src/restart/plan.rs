@@ -4,9 +4,9 @@ use super::{Options, Places, valid};
 use crate::checkpoint::kin_of;
 use crate::init::FOOTHOLD_SIZE;
 use crate::lineage::{self, Kin, Step};
-use crate::resource::vdso;
+use crate::resource::{terminal, vdso};
 use crate::{Error, Result};
-use rethaw_image::record::{ComputationV1, DescriptionV1, PipeV1, ProcessV1, SharedObjectV1};
+use rethaw_image::record::{ComputationV1, DescriptionV1, PipeV1, ProcessV1, SharedObjectV1, TerminalV1};
 use rethaw_image::{ImageReader, SectionKind};
 use rethaw_sys::namespace::{self, ClockOffsets};
 use rethaw_sys::proc::Pid;
@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub descriptions: BTreeMap<u32, DescriptionV1>,
     pub objects: BTreeMap<u32, SharedObjectV1>,
     pub pipes: BTreeMap<u32, PipeV1>,
+    /// By their numbers (/dev/pts).
+    pub terminals: BTreeMap<u32, TerminalV1>,
     pub places: Places,
     /// An address range that no process uses.
     pub foothold: u64,
@@ -42,20 +44,25 @@ impl Plan {
         let objects: Vec<SharedObjectV1> = reader.records(SectionKind::SharedObject)?;
         valid::check(&processes, &objects)?;
         let processes = in_order(processes)?;
-        let births = births(&processes)?;
+        let births = births(&processes, computation.parent_pid)?;
         let (ended, processes) = processes.into_iter().partition(has_ended);
         let processes: Vec<ProcessV1> = processes;
         let foothold = free_range(&processes).ok_or_else(|| damaged("no free address range"))?;
         let descriptions: Vec<DescriptionV1> = reader.records(SectionKind::Description)?;
         let pipes: Vec<PipeV1> = reader.records(SectionKind::Pipe)?;
+        let descriptions = descriptions.into_iter().map(|d| (d.id, d)).collect();
+        let terminals: Vec<TerminalV1> = reader.records(SectionKind::Terminal)?;
+        let terminals = terminals.into_iter().map(|t| (t.number, t)).collect();
+        terminal::check(&terminals, &descriptions, &processes)?;
         Ok(Plan {
             computation,
             processes,
             ended,
             births,
-            descriptions: descriptions.into_iter().map(|d| (d.id, d)).collect(),
+            descriptions,
             objects: objects.into_iter().map(|o| (o.object, o)).collect(),
             pipes: pipes.into_iter().map(|p| (p.pipe, p)).collect(),
+            terminals,
             places: Places(options.map.clone()),
             foothold,
         })
@@ -82,10 +89,10 @@ fn has_ended(record: &ProcessV1) -> bool {
 }
 
 /// How all come into being.
-fn births(processes: &[ProcessV1]) -> Result<Vec<Step>> {
+fn births(processes: &[ProcessV1], keeper: i32) -> Result<Vec<Step>> {
     let family: Vec<Kin> = processes.iter().map(kin_of).collect();
     let threads = processes.iter().flat_map(|p| &p.threads).map(|t| t.tid);
-    lineage::plan(&family, &threads.collect())
+    lineage::plan(&family, &threads.chain([keeper]).collect())
         .map_err(|why| damaged(&format!("process {} in {}", why.pid, why.what)))
 }
 

@@ -2,19 +2,23 @@
 
 use super::family::Family;
 use super::plan::Plan;
-use super::stub::Stub;
+use super::stub::{Stub, own_foothold};
 use crate::Result;
 use crate::checkpoint::Progress;
+use crate::checkpoint::collect_end;
 use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::resource::object::RebuiltObjects;
 use crate::resource::table::Table;
+use crate::resource::terminal::Terminals;
+use crate::resource::terminal::outside::{self, Redraw};
 use crate::resource::{credentials, limit, memory, process, signal, thread, timer};
 use crate::tree::{Ended, InterruptedBefore, Main};
 use rethaw_image::ImageReader;
 use rethaw_image::record::ProcessV1;
 use rethaw_sys::proc::{Pid, Tid};
 use rethaw_sys::ptrace::{Running, Stopped, Trace, Wait};
+use rethaw_sys::remote::Remote;
 use rethaw_sys::task;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -25,9 +29,9 @@ pub(crate) struct Rebuilt {
     stubs: Vec<Stub>,
     /// Killed (and with it everything in its namespace) unless the computation was resumed.
     init: Pid,
-    /// The init, stopped until everything else runs: while it is traced, it dies with us, and everything with it.
-    /// Letting go of it is what commits the restart.
-    parent: Option<Stopped>,
+    /// The init (and its keeper, if it has one), traced until everything else runs: while it is, it dies with us, and
+    /// everything with it. Letting go of it is what commits the restart.
+    parents: Vec<Stopped>,
     resumed: bool,
     /// Threads that go on with a timed call.
     pub asleep: HashMap<Tid, InterruptedBefore>,
@@ -45,16 +49,28 @@ impl Rebuilt {
         let mut rebuilt = Rebuilt {
             stubs: Vec::new(),
             init: init.pid(),
-            parent: None,
+            parents: Vec::new(),
             resumed: false,
             asleep: HashMap::new(),
         };
         let objects = RebuiltObjects::build(plan, reader, init)?;
-        let mut parent = stop_init(init.pid())?;
-        rebuilt.stubs = Family::new(plan, &mut parent)?
-            .make(|stub, record| rebuild_memory(stub, record, plan, reader, &objects, progress, warnings))?;
-        rebuilt.parent = Some(parent);
-        let mut table = Table::new(plan, init)?;
+        let mut parent = stop_init(init.parent())?;
+        if init.keeper().is_some() {
+            rebuilt.parents.push(stop_init(init.pid())?);
+        }
+        let mut terminals = build_terminals(plan, &mut parent)?;
+        rebuilt.stubs = Family::new(plan, &mut parent)?.make(|stub, record, parent| {
+            let sources = memory::Sources {
+                plan,
+                process: record,
+                objects: &objects,
+                parent: parent.and_then(|parent| parent.memory.as_ref()),
+            };
+            rebuild_memory(stub, record, reader, &sources, progress, warnings)
+        })?;
+        rebuilt.parents.push(parent);
+        terminals.open_controlling(plan, &mut rebuilt.stubs)?;
+        let mut table = Table::new(plan, init, terminals)?;
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             table.rebuild(stub, record, &objects, warnings)?;
         }
@@ -91,17 +107,24 @@ impl Rebuilt {
             .ok_or_else(|| super::plan::damaged("no main process"))
     }
 
+    /// Gives the launcher's terminal to the program.
+    pub fn hand_over_terminal(&self, plan: &Plan) -> Option<Redraw> {
+        outside::hand_over(plan, &self.stubs)
+    }
+
     /// Lets everything run, the init last: if we are killed before, everything dies with it.
-    pub fn resume(mut self, plan: &Plan) -> Result<()> {
-        for (stub, record) in self.stubs.drain(..).zip(&plan.processes) {
-            for thread in stub.threads {
-                thread
-                    .detach()
-                    .context(|| format!("process {} has ended", record.pid))?;
+    pub fn resume(mut self) -> Result<()> {
+        for stub in self.stubs.drain(..) {
+            // The leader last, see `release_process`. One that runs already may have killed another.
+            for thread in stub.threads.into_iter().rev() {
+                let tid = thread.tid();
+                if thread.detach().is_err() {
+                    collect_end(stub.pid, tid);
+                }
             }
         }
-        if let Some(init) = self.parent.take() {
-            init.detach().context(|| "the init has ended".to_owned())?;
+        for parent in self.parents.drain(..).rev() {
+            parent.detach().context(|| "the init has ended".to_owned())?;
         }
         self.resumed = true;
         Ok(())
@@ -131,12 +154,22 @@ fn stop_init(pid: Pid) -> Result<Stopped> {
     }
 }
 
+/// Before the processes: whoever leads a session gets its controlling terminal before it has children.
+fn build_terminals(plan: &Plan, init: &mut Stopped) -> Result<Terminals> {
+    let pid = Pid(init.tid().0);
+    let name = || "cannot use the init".to_owned();
+    let foothold = own_foothold(pid, plan.foothold).context(name)?;
+    let mut remote = Remote::begin_disposable(init, &foothold).context(name)?;
+    let terminals = Terminals::build(plan, pid, &mut remote)?;
+    remote.end().context(name)?;
+    Ok(terminals)
+}
+
 fn rebuild_memory(
     stub: &mut Stub,
     record: &ProcessV1,
-    plan: &Plan,
     reader: &ImageReader,
-    objects: &RebuiltObjects,
+    sources: &memory::Sources<'_>,
     progress: Progress<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
@@ -144,19 +177,7 @@ fn rebuild_memory(
         return Err(Error::Ended);
     };
     signal::reset(&mut stub.remote()?)?;
-    stub.empty()?;
-    memory::rebuild(
-        stub,
-        address_space,
-        reader,
-        &memory::Sources {
-            plan,
-            process: record,
-            objects,
-        },
-        progress,
-        warnings,
-    )
+    memory::rebuild(stub, address_space, reader, sources, progress, warnings)
 }
 
 /// Threads and everything that needs no other process.
@@ -173,7 +194,9 @@ fn rebuild_process(
     process::rebuild(pid, record, &plan.places, &mut stub.remote()?, warnings)?;
     for (index, thread) in record.threads.iter().enumerate() {
         let tid = stub.threads[index].tid();
-        thread::rebuild(&mut stub.remote_in(index)?, tid, thread, warnings)?;
+        let mut remote = stub.remote_in(index)?;
+        process::enter_folders(thread.folders.as_ref(), thread.umask, &plan.places, &mut remote)?;
+        thread::rebuild(&mut remote, tid, thread, warnings)?;
     }
     signal::rebuild(&mut stub.remote()?, record)?;
     timer::rebuild_posix(&mut stub.remote()?, &record.posix_timers)
@@ -216,6 +239,7 @@ fn finish_process(
     timer::arm(&mut stub.remote()?, record).context(name)?;
     let mut asleep = Vec::new();
     for (index, thread) in record.threads.iter().enumerate() {
+        thread::load_extended_state(&mut stub.remote_in(index)?, thread)?;
         asleep.push(thread::sleep_again(&mut stub.remote_in(index)?, thread)?);
     }
     stub.leave()?;

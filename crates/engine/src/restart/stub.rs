@@ -11,6 +11,7 @@ use rethaw_sys::ptrace::{Running, Stop, Stopped, Wait};
 use rethaw_sys::remote::{Foothold, Remote};
 use rethaw_sys::task;
 use std::io;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -43,20 +44,21 @@ fn clone_with_id(remote: &mut Remote<'_>, flags: u64, exit_signal: u64, wanted: 
 }
 
 impl Stub {
-    /// Clones process `number` from `maker` (the init or another stub). Without an exit signal it becomes its
-    /// sibling, and has the same.
+    /// Clones process `number` from `maker` (the init or another stub), with which it shares what the flags `shared` say. Without an
+    /// exit signal it becomes its sibling, and has the same.
     pub fn clone_process(
         maker: &mut Stopped,
         maker_foothold: &Foothold,
         at: u64,
         number: i32,
         exit_signal: Option<i32>,
+        shared: u64,
     ) -> Result<Stub> {
         let name = || format!("cannot make process {number} again");
         let mut remote = Remote::begin_disposable(maker, maker_foothold).context(name)?;
         let (flags, exit_signal) = match exit_signal {
-            Some(signal) => (0, u64::from(signal.cast_unsigned())),
-            None => (libc::CLONE_PARENT as u64, 0),
+            Some(signal) => (shared, u64::from(signal.cast_unsigned())),
+            None => (shared | libc::CLONE_PARENT as u64, 0),
         };
         let leader = clone_with_id(&mut remote, flags, exit_signal, number).context(name)?;
         remote.end().context(name)?;
@@ -70,9 +72,15 @@ impl Stub {
     }
 
     /// Clones a child of this stub, or a sibling, see [`Stub::clone_process`].
-    pub fn clone_child(&mut self, at: u64, number: i32, exit_signal: Option<i32>) -> Result<Stub> {
+    pub fn clone_child(
+        &mut self,
+        at: u64,
+        number: i32,
+        exit_signal: Option<i32>,
+        shared: u64,
+    ) -> Result<Stub> {
         match self.threads.first_mut() {
-            Some(leader) => Stub::clone_process(leader, &self.foothold, at, number, exit_signal),
+            Some(leader) => Stub::clone_process(leader, &self.foothold, at, number, exit_signal, shared),
             None => Err(Error::Ended),
         }
     }
@@ -202,11 +210,13 @@ impl Stub {
         Remote::begin_disposable(thread, &self.foothold).context(name)
     }
 
-    /// Removes everything of the init's address space but the foothold.
-    pub fn empty(&mut self) -> Result<()> {
+    /// Removes everything of the address space that it is a copy of but the foothold and `kept`, which ascends.
+    pub fn keep_only(&mut self, kept: &[Range<u64>]) -> Result<()> {
         let name = || "cannot empty an address space".to_owned();
         let start = self.start();
-        let end = start + FOOTHOLD_SIZE;
+        let mut kept = kept.to_vec();
+        kept.push(start..start + FOOTHOLD_SIZE);
+        kept.sort_by_key(|range| range.start);
         let Some(leader) = self.threads.first() else {
             return Err(Error::Ended);
         };
@@ -218,12 +228,15 @@ impl Stub {
             let arguments = [address, size.into(), UNREGISTER, signature.into(), 0, 0];
             remote.must(libc::SYS_rseq, arguments).context(name)?;
         }
-        remote
-            .must(libc::SYS_munmap, [0, start, 0, 0, 0, 0])
-            .context(name)?;
-        remote
-            .must(libc::SYS_munmap, [end, TASK_SIZE - end, 0, 0, 0, 0])
-            .context(name)?;
+        let mut at = 0;
+        for range in kept.into_iter().chain(std::iter::once(TASK_SIZE..TASK_SIZE)) {
+            if at < range.start {
+                remote
+                    .must(libc::SYS_munmap, [at, range.start - at, 0, 0, 0, 0])
+                    .context(name)?;
+            }
+            at = range.end;
+        }
         Ok(())
     }
 
@@ -240,13 +253,18 @@ impl Stub {
     /// Makes a further thread.
     pub fn clone_thread(&mut self, record: &ThreadV1) -> Result<()> {
         const THREAD: i32 = libc::CLONE_VM
-            | libc::CLONE_FS
             | libc::CLONE_FILES
             | libc::CLONE_SIGHAND
             | libc::CLONE_THREAD
             | libc::CLONE_SYSVSEM;
         let name = || format!("cannot make thread {} again", record.tid);
-        let thread = clone_with_id(&mut self.remote()?, THREAD as u64, 0, record.tid).context(name)?;
+        let folders = if record.folders.is_none() {
+            libc::CLONE_FS
+        } else {
+            0
+        };
+        let thread =
+            clone_with_id(&mut self.remote()?, (THREAD | folders) as u64, 0, record.tid).context(name)?;
         self.threads.push(thread);
         Ok(())
     }

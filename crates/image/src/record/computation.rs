@@ -1,3 +1,5 @@
+use super::OutsideTerminalV1;
+
 /// What the image is of: one record per image.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ComputationV1 {
@@ -43,6 +45,13 @@ pub struct ComputationV1 {
     /// The main process had ended (others go on): its raw wait status, or -1 where the kernel did not tell.
     #[prost(int32, optional, tag = "14")]
     pub main_status: Option<i32>,
+    /// The number of the process outside that orphans and the main process see as their parent (getppid(2)); 0 or 1
+    /// for the init of the program's namespaces.
+    #[prost(int32, tag = "15")]
+    pub parent_pid: i32,
+    /// The terminal that it has from its launcher.
+    #[prost(message, optional, tag = "25")]
+    pub terminal: Option<OutsideTerminalV1>,
 }
 
 /// Where and when a checkpoint was taken.

@@ -37,12 +37,32 @@ pub struct DescriptionV1 {
     /// What it is.
     #[prost(
         oneof = "DescriptionKind",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 30"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 30, 55, 56, 57"
     )]
     pub kind: Option<DescriptionKind>,
     /// Locks held through it.
     #[prost(message, repeated, tag = "4")]
     pub locks: Vec<LockV1>,
+    /// Who gets its signals; absent when nothing was set.
+    #[prost(message, optional, tag = "5")]
+    pub owner: Option<OwnerV1>,
+}
+
+/// Who gets the signal when something can be read or written (fcntl(2), F_SETOWN_EX).
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct OwnerV1 {
+    /// 0 a thread, 1 a process, 2 a process group.
+    #[prost(int32, tag = "1")]
+    pub kind: i32,
+    /// Its number, as the program sees it; 0 for nobody.
+    #[prost(int32, tag = "2")]
+    pub number: i32,
+    /// F_SETSIG; 0 for SIGIO.
+    #[prost(int32, tag = "3")]
+    pub signal: i32,
+    /// O_ASYNC, which is not among the flags.
+    #[prost(bool, tag = "4")]
+    pub asynchronous: bool,
 }
 
 /// A file lock.
@@ -60,9 +80,12 @@ pub struct LockV1 {
     /// Number of bytes, 0 = to the end.
     #[prost(uint64, tag = "4")]
     pub len: u64,
-    /// Process that holds it (POSIX locks).
+    /// Process that took it, as the program sees it; 0 when it has ended, or for open file description locks.
     #[prost(int32, tag = "5")]
     pub pid: i32,
+    /// A lease that is being broken: 1 it is to become a read lease, 2 to be given up; else 0.
+    #[prost(uint32, tag = "6")]
+    pub breaking: u32,
 }
 
 /// What an open file description is of.
@@ -110,6 +133,15 @@ pub enum DescriptionKind {
     /// A TCP socket that is or was connected.
     #[prost(message, tag = "30")]
     TcpConnection(TcpConnectionV1),
+    /// The master of the pseudo-terminal with this number.
+    #[prost(uint32, tag = "55")]
+    Master(u32),
+    /// The slave of the pseudo-terminal with this number.
+    #[prost(uint32, tag = "56")]
+    Slave(u32),
+    /// /dev/tty, opened by a process of the session whose terminal has this number.
+    #[prost(uint32, tag = "57")]
+    Controlling(u32),
 }
 
 /// A regular file or folder.
@@ -149,6 +181,12 @@ pub struct PipeV1 {
     /// The bytes were written in packet mode (O_DIRECT).
     #[prost(bool, tag = "4")]
     pub packet_mode: bool,
+    /// In packet mode: numbers, from 0, of entries that are no packets.
+    #[prost(uint32, repeated, tag = "5")]
+    pub plain: Vec<u32>,
+    /// Nobody writes to it, and nobody has since its readers opened it, so that they are not told of the end.
+    #[prost(bool, tag = "6")]
+    pub unwritten: bool,
 }
 
 /// An eventfd.

@@ -82,12 +82,21 @@ pub struct ProcessV1 {
     /// PR_GET_MEMORY_MERGE.
     #[prost(bool, tag = "26")]
     pub memory_merge: bool,
+    /// Features of the extended state that the process has asked for (ARCH_GET_XCOMP_PERM of arch_prctl(2)): AMX.
+    #[prost(uint64, tag = "29")]
+    pub extended_features: u64,
     /// Name (comm) of a process that has ended; others have it in their threads.
     #[prost(bytes = "vec", tag = "27")]
     pub zombie_name: Vec<u8>,
     /// Its parent has been told, by wait(2), that it was stopped.
     #[prost(bool, tag = "28")]
     pub stop_was_waited_for: bool,
+    /// The process whose descriptor table it shares (CLONE_FILES): the first of those that do; 0 for none.
+    #[prost(int32, tag = "41")]
+    pub descriptors_of: i32,
+    /// The process whose current folder, root and umask it shares (CLONE_FS), in the same way.
+    #[prost(int32, tag = "42")]
+    pub folders_of: i32,
 }
 
 /// One thread.
@@ -142,6 +151,12 @@ pub struct ThreadV1 {
     /// A timed call that the freeze interrupted; it goes on with what is left.
     #[prost(message, optional, tag = "16")]
     pub interrupted: Option<InterruptedCallV1>,
+    /// Current folder and root of its own (unshare(2), CLONE_FS).
+    #[prost(message, optional, tag = "24")]
+    pub folders: Option<PathFolderV1>,
+    /// Umask of its own, if it has folders of its own.
+    #[prost(uint32, tag = "25")]
+    pub umask: u32,
 }
 
 /// A system call with a relative time-out that was interrupted by the freeze. At restart the call is made

@@ -206,6 +206,12 @@ pub const GADGET_CALL: u64 = 0;
 /// Offset of the entry for calls that make a child.
 pub const GADGET_CLONE: u64 = 9;
 
+/// Loads the part of an extended state that is allotted on first use, see
+/// [`Remote::load_extended_state`](crate::remote::Remote): `xrstor (%rdi); syscall`, with the features in edx:eax.
+pub const LOADER: [u8; 5] = [0x0f, 0xae, 0x2f, 0x0f, 0x05];
+/// Where it goes in a page of ours, behind the gadget.
+pub const LOADER_OFFSET: u64 = 64;
+
 /// Size of the signal frame without the extended state.
 pub const FRAME_SIZE: usize = 8 + 40 + 256 + 8 + 128;
 
@@ -215,7 +221,7 @@ const FP_XSTATE_MAGIC2: u32 = 0x4650_5845;
 /// Offset of `struct _fpx_sw_bytes` in the legacy area (arch/x86/include/uapi/asm/sigcontext.h).
 const SW_BYTES: usize = 464;
 /// XTILEDATA, allotted to a process only on request (arch_prctl ARCH_REQ_XCOMP_PERM).
-const XFEATURE_XTILEDATA: u64 = 1 << 18;
+pub(crate) const XFEATURE_XTILEDATA: u64 = 1 << 18;
 
 /// Extended state (XSAVE, standard layout) of a thread and what the kernel says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -112,8 +112,10 @@ pub enum LockMode {
 pub struct Lock {
     /// Kind.
     pub kind: LockKind,
-    /// Strength.
+    /// Strength; of a lease that is being broken, what it is to become.
     pub mode: LockMode,
+    /// A lease that is being broken.
+    pub breaking: bool,
     /// The process that took it (-1 for open file description locks).
     pub pid: i32,
     /// Device of the file, as makedev(3) makes it.
@@ -252,7 +254,7 @@ impl Lock {
     fn parse(value: &[u8]) -> Parsed<Lock> {
         let missing = || unexpected("lock", value);
         let parts: Vec<&[u8]> = words(value).collect();
-        let &[_, kind, _, mode, pid, file, start, last, ..] = &parts[..] else {
+        let &[_, kind, how, mode, pid, file, start, last, ..] = &parts[..] else {
             return Err(missing());
         };
         let colon = file.iter().rposition(|&byte| byte == b':').ok_or_else(missing)?;
@@ -269,6 +271,7 @@ impl Lock {
                 b"WRITE" => LockMode::Write,
                 _ => LockMode::Unlock,
             },
+            breaking: how == b"BREAKING",
             pid: decimal("owner", pid)?,
             dev: device("device", &file[..colon])?,
             ino: decimal("inode", &file[colon + 1..])?,

@@ -36,6 +36,8 @@ pub struct Vma {
     /// Page size in bytes: 4096 but for MAP_HUGETLB and hugetlbfs (transparent huge pages show as 4096). 0 if
     /// read from `maps`.
     pub page_bytes: u64,
+    /// Bytes in swap space; for shared memory of the whole range, whoever has touched it. 0 if read from `maps`.
+    pub swap_bytes: u64,
 }
 
 impl Vma {
@@ -178,15 +180,17 @@ fn detail(vma: &mut Vma, line: &[u8]) -> Parsed<()> {
     match key {
         b"VmFlags" => vma.flags = words(value).filter_map(|word| word.try_into().ok()).collect(),
         b"ProtectionKey" => vma.protection_key = Some(decimal("protection key", value)?),
-        b"KernelPageSize" => {
-            let kilobytes: u64 = decimal("page size", value.strip_suffix(b"kB").unwrap_or(value))?;
-            vma.page_bytes = kilobytes
-                .checked_mul(1024)
-                .ok_or_else(|| unexpected("page size", value))?;
-        }
+        b"KernelPageSize" => vma.page_bytes = kilobytes("page size", value)?,
+        b"Swap" => vma.swap_bytes = kilobytes("swapped memory", value)?,
         _ => {}
     }
     Ok(())
+}
+
+/// `NUMBER kB`, in bytes.
+fn kilobytes(what: &'static str, value: &[u8]) -> Parsed<u64> {
+    let number: u64 = decimal(what, value.strip_suffix(b"kB").unwrap_or(value))?;
+    number.checked_mul(1024).ok_or_else(|| unexpected(what, value))
 }
 
 #[cfg(test)]
@@ -199,6 +203,7 @@ mod tests {
 5634-5636 r-xp 00001000 fe:00 247282                     /usr/bin/my prog (x)
 Size:                  8 kB
 KernelPageSize:        4 kB
+Swap:                  8 kB
 VmFlags: rd ex mr mw me sd 
 ProtectionKey:         3
 7000-9000 rw-s 00000000 00:01 5                          /memfd:a\\012b (deleted)
@@ -214,6 +219,7 @@ c000-d000 rw-p 00000000 00:00 0                          [anon:x (deleted)]
             panic!("{maps:?}")
         };
         assert_eq!(program.name, b"/usr/bin/my prog (x)");
+        assert_eq!((program.swap_bytes, memfd.swap_bytes), (8192, 0));
         assert!(program.read && !program.write && program.exec && !program.shared);
         assert_eq!(
             (program.offset, program.dev, program.ino),

@@ -22,6 +22,11 @@ fn line(path: &str) -> Result<String> {
         .to_owned())
 }
 
+/// Whether the machine has swap space: /proc/swaps has a line below its heading.
+pub fn has_swap() -> Result<bool> {
+    Ok(lines(&super::file(Path::new("/proc/swaps"))?).count() > 1)
+}
+
 /// Time since boot with suspension, to the hundredth second, moved by the reader's time namespace.
 pub fn uptime() -> Result<Duration> {
     let path = Path::new("/proc/uptime");

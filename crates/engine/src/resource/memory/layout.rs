@@ -6,6 +6,7 @@ use crate::resource::thread::ContextProc;
 use crate::restart::{Plan, Stub};
 use rethaw_image::record::{LayoutV1, MemoryV1};
 use rethaw_sys::proc::{self, Pid};
+use rethaw_sys::remote::Remote;
 
 /// All but the program break, which only the process itself is told.
 pub(super) fn collect(pid: Pid) -> Result<LayoutV1> {
@@ -25,12 +26,25 @@ pub(super) fn collect(pid: Pid) -> Result<LayoutV1> {
     })
 }
 
+/// The program break.
+pub(super) fn ask_break(record: &mut MemoryV1, remote: &mut Remote<'_>) -> Result<()> {
+    let now = remote
+        .must(libc::SYS_brk, [0; 6])
+        .context(|| "cannot ask for the program break".to_owned())?;
+    if let Some(layout) = &mut record.layout {
+        layout.brk = now;
+    }
+    Ok(())
+}
+
 /// Boundaries, auxiliary vector and executable (PR_SET_MM_MAP, Linux 3.18; the executable needs
-/// CAP_CHECKPOINT_RESTORE in the process's user namespace).
+/// CAP_CHECKPOINT_RESTORE in the process's user namespace). With `same_program` the process has the executable from
+/// its parent, and cannot change it while it is mapped (EBUSY).
 pub(super) fn rebuild(
     stub: &mut Stub,
     record: &MemoryV1,
     plan: &Plan,
+    same_program: bool,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     const PR_SET_MM: u64 = 35;
@@ -39,22 +53,9 @@ pub(super) fn rebuild(
     let Some(layout) = &record.layout else {
         return Ok(());
     };
-    let exe = plan.places.path(
-        &record
-            .exe
-            .as_ref()
-            .map(|exe| exe.path.clone())
-            .unwrap_or_default(),
-    );
-    let exe_fd = match stub.open(&exe, libc::O_RDONLY) {
-        Ok(fd) => fd as u32,
-        Err(e) => {
-            warnings.push(format!(
-                "/proc/self/exe shows rethaw instead of {} ({e})",
-                exe.display()
-            ));
-            u32::MAX
-        }
+    let exe_fd = match same_program {
+        true => u32::MAX,
+        false => open_executable(stub, record, plan, warnings),
     };
     let mut remote = stub.remote()?;
     let auxv = remote.put(1024, &record.auxv).context(name)?;
@@ -91,4 +92,20 @@ pub(super) fn rebuild(
             .context(name)?;
     }
     Ok(())
+}
+
+/// Opens the executable inside. Gives the descriptor there, or -1 (none) where it cannot be opened.
+fn open_executable(stub: &mut Stub, record: &MemoryV1, plan: &Plan, warnings: &mut Vec<String>) -> u32 {
+    let path = record.exe.as_ref().map(|exe| exe.path.clone());
+    let exe = plan.places.path(&path.unwrap_or_default());
+    match stub.open(&exe, libc::O_RDONLY) {
+        Ok(fd) => fd as u32,
+        Err(e) => {
+            warnings.push(format!(
+                "/proc/self/exe shows rethaw instead of {} ({e})",
+                exe.display()
+            ));
+            u32::MAX
+        }
+    }
 }

@@ -11,7 +11,7 @@ use rethaw_sys::remote::Remote;
 const PAGE: u64 = rethaw_image::PAGE as u64;
 
 /// mlockall(2) of future mappings cannot be asked for: a page is mapped to see whether it gets locked.
-pub(crate) fn collect(pid: Pid, record: &mut MemoryV1, remote: &mut Remote<'_>) -> Result<()> {
+pub(super) fn collect(pid: Pid, record: &mut MemoryV1, remote: &mut Remote<'_>) -> Result<()> {
     if !record.mappings.iter().any(|mapping| has_flag(mapping, "lo")) {
         return Ok(());
     }

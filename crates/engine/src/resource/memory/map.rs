@@ -7,6 +7,7 @@ use crate::restart::Stub;
 use rethaw_image::record::{Backing, MappingV1};
 use rethaw_sys::remote::Remote;
 use std::io;
+use std::ops::Range;
 
 fn mapping_name(mapping: &MappingV1) -> String {
     format!(
@@ -125,6 +126,37 @@ fn open_backing(stub: &mut Stub, mapping: &MappingV1, sources: &Sources<'_>) -> 
     outcome.context(name)
 }
 
+/// Lets pages be written to a mapping that is there already.
+pub(super) fn allow_to_fill(stub: &mut Stub, mapping: &MappingV1, filled: bool) -> Result<()> {
+    change_protection(stub, mapping, filled, protection_to_fill(mapping, filled))
+}
+
+/// The final protection.
+pub(super) fn protect(stub: &mut Stub, mapping: &MappingV1, filled: bool) -> Result<()> {
+    change_protection(stub, mapping, filled, mapping.protection)
+}
+
+fn change_protection(stub: &mut Stub, mapping: &MappingV1, filled: bool, to: u32) -> Result<()> {
+    if protection_to_fill(mapping, filled) == mapping.protection {
+        return Ok(());
+    }
+    let arguments = [mapping.start, mapping.end - mapping.start, to.into(), 0, 0, 0];
+    stub.remote()?
+        .must(libc::SYS_mprotect, arguments)
+        .context(|| mapping_name(mapping))
+        .map(drop)
+}
+
+/// Drops pages: the file's contents or zeros are in their place.
+pub(super) fn forget_pages(stub: &mut Stub, range: &Range<u64>) -> Result<()> {
+    let advice = libc::MADV_DONTNEED as u64;
+    let arguments = [range.start, range.end - range.start, advice, 0, 0, 0];
+    stub.remote()?
+        .must(libc::SYS_madvise, arguments)
+        .context(|| format!("cannot empty memory at {:#x}", range.start))
+        .map(drop)
+}
+
 /// Final protection, name, advice, locks.
 pub(super) fn finish(
     stub: &mut Stub,
@@ -137,15 +169,8 @@ pub(super) fn finish(
     }
     let name = || mapping_name(mapping);
     let (start, len) = (mapping.start, mapping.end - mapping.start);
+    protect(stub, mapping, filled)?;
     let mut remote = stub.remote()?;
-    if protection_to_fill(mapping, filled) != mapping.protection {
-        remote
-            .must(
-                libc::SYS_mprotect,
-                [start, len, mapping.protection.into(), 0, 0, 0],
-            )
-            .context(name)?;
-    }
     if let Some(label) = mapping
         .label
         .strip_prefix("[anon:")

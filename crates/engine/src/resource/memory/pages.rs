@@ -1,13 +1,15 @@
 //! Pages of private memory: which are saved, and back from the image into the process.
 
+use super::inherit::{self, Part};
 use crate::Result;
 use crate::checkpoint::Progress;
 use crate::error::{Context, Error};
 use crate::resource::thread::ContextProc;
-use rethaw_image::record::{Backing, MappingV1};
-use rethaw_image::{ImageReader, Piece};
+use rethaw_image::record::{Backing, MappingV1, MemoryV1};
+use rethaw_image::{ImageReader, PageRun, Piece, RunKind};
 use rethaw_sys::proc::{self, Pid, Vma};
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 const PAGE: u64 = rethaw_image::PAGE as u64;
@@ -75,6 +77,44 @@ pub(super) fn pages_to_save(pid: Pid, stream: u32, vma: &Vma, mapping: &MappingV
         Backing::SavedFile => vec![range(vma.start, vma.end, true)],
         _ => Vec::new(),
     })
+}
+
+/// What has to be written to a process, and which pages of its parent it has no more; see [`inherit`].
+pub(super) fn to_write(
+    reader: &ImageReader,
+    record: &MemoryV1,
+    parent: Option<&MemoryV1>,
+    parts: &[Part],
+) -> Result<(Vec<Piece>, Vec<Range<u64>>)> {
+    let pieces = reader.pieces(record.stream)?;
+    let Some(parent) = parent else {
+        return Ok((pieces, Vec::new()));
+    };
+    let ranges = |stream: u32, wanted: &dyn Fn(&PageRun) -> bool| -> Result<Vec<Range<u64>>> {
+        let runs = reader.runs(stream)?.iter().filter(|run| wanted(run));
+        Ok(runs.map(|run| run.start..run.end()).collect())
+    };
+    let same_as_parent = RunKind::Same {
+        stream: parent.stream,
+    };
+    let same = ranges(record.stream, &|run| run.kind == same_as_parent)?;
+    let zero: Vec<_> = pieces
+        .iter()
+        .filter(|piece| piece.is_zero())
+        .map(|piece| piece.start..piece.end)
+        .collect();
+    let (own, parents) = (
+        ranges(record.stream, &|_| true)?,
+        ranges(parent.stream, &|_| true)?,
+    );
+    let inherit::Pages { there, stale } = inherit::pages(parts, &same, &zero, &own, &parents);
+    let changed = |piece: Piece| {
+        let ranges = inherit::minus(std::slice::from_ref(&(piece.start..piece.end)), &there);
+        ranges
+            .into_iter()
+            .map(move |range| piece.part(range.start, range.end))
+    };
+    Ok((pieces.into_iter().flat_map(changed).collect(), stale))
 }
 
 /// Whether the image has pages of a mapping.
