@@ -62,7 +62,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         let mut record = process::collect_outside(frozen.pid, frozen.speaker())?;
         record.descriptors = descriptions.add_process(frozen.speaker())?;
         record.stopped_by = frozen.stopped_by;
-        folder::collect_current(frozen.pid, &mut record, &mut objects)?;
+        folder::collect_current(frozen.speaker(), &mut record, &mut objects)?;
         processes.push(record);
     }
     let mut ended = kinship::relate(tree, frozen, &mut processes)?;

@@ -291,6 +291,13 @@ pub(crate) fn open_end(record: &DescriptionV1, ends: &(OwnedFd, OwnedFd)) -> Res
     let flags =
         (OFlags::from_bits_retain(record.flags) - OFlags::DIRECT) | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let end = if reads(record.flags) { &ends.0 } else { &ends.1 };
+    // What pipe(2) has made is the only description without this flag, which every opening adds.
+    const LARGE_FILE: u32 = 0o100_000;
+    if record.flags & LARGE_FILE == 0 {
+        let fd = end.try_clone().context(name)?;
+        super::event::set_flags(&fd, record)?;
+        return Ok(fd);
+    }
     let path = format!("/proc/self/fd/{}", rustix::fd::AsRawFd::as_raw_fd(end));
     let fd = rustix::fs::open(path_of(path.as_bytes()), flags, Mode::empty()).context(name)?;
     super::event::set_flags(&fd, record)?;

@@ -137,9 +137,10 @@ impl Stub {
 
     /// Without leaving a core dump: RLIMIT_CORE does not hold for a pipe in kernel.core_pattern (core(5)).
     fn die_by(mut self, signal: i32) -> io::Result<()> {
-        let mut remote = self.remote().map_err(io::Error::other)?;
-        remote.must(libc::SYS_prctl, [libc::PR_SET_DUMPABLE as u64, 0, 0, 0, 0, 0])?;
-        drop(remote);
+        let not_dumpable = [libc::PR_SET_DUMPABLE as u64, 0, 0, 0, 0, 0];
+        self.remote()
+            .map_err(io::Error::other)?
+            .must(libc::SYS_prctl, not_dumpable)?;
         let Some(mut leader) = self.threads.pop() else {
             return Err(io::ErrorKind::NotFound.into());
         };

@@ -33,6 +33,17 @@ pub(crate) fn collect_current(pid: Pid, record: &mut ProcessV1, objects: &mut Ob
             record.volatile_folders = objects.names.folders(&path);
         }
         Standing::Named(_) => {}
+        Standing::Gone if super::procfs::is_proc(&fd) => {
+            return Err(Error::Refused {
+                what: format!(
+                    "a current folder of a process that has ended ({})",
+                    shown.display()
+                ),
+                pid: pid.0,
+                place: "current folder".to_owned(),
+                remedy: "take the checkpoint while the program is in another folder".to_owned(),
+            });
+        }
         Standing::Gone => {
             let opened = objects.opened(&shown, File::from(fd), flags.bits());
             record.deleted_folder = opened.context(name)?;

@@ -10,16 +10,22 @@ use rethaw_sys::proc::{self, Pid};
 use rustix::fs::{OFlags, fstat, fstatfs};
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+const PROC: i64 = 0x9fa0;
+
 /// Whether a description is of /proc, or of a namespace (`/proc/PID/ns/…`), statfs(2).
 pub(crate) fn is_of(seen: &Seen) -> bool {
-    const PROC: i64 = 0x9fa0;
     const NAMESPACES: i64 = 0x6e73_6673;
     fstatfs(&seen.duplicate).is_ok_and(|fs| [PROC, NAMESPACES].contains(&fs.f_type))
+}
+
+/// Whether a folder is of /proc.
+pub(crate) fn is_proc(folder: impl AsFd) -> bool {
+    fstatfs(folder).is_ok_and(|fs| fs.f_type == PROC)
 }
 
 /// What it tells of, among the processes of the computation.
