@@ -1,5 +1,5 @@
 //! Looking at what waits in a pseudo-terminal while the program stands still. It has to be taken out and put in
-//! again ([`super::queue`]), so a process of its own does both at a stretch: it goes on when the agent is killed in
+//! again (`queue.rs`), so a process of its own does both at a stretch: it goes on when the agent is killed in
 //! between, is in a session of its own, and takes no signals.
 //!
 //! It is this program again: `rethaw __terminals MASTER SLAVE …` (descriptor numbers). For each pair it says one
