@@ -19,6 +19,8 @@ int main(int argc, char **argv)
 {
 	check_init(argc, argv);
 	pid_t heard = sleeping_child(), unheard = sleeping_child(), runs = sleeping_child();
+	/* SIGTSTP does not stop a process of a group that is an orphan, as this one may be (setpgid(2)). */
+	OK(setpgid(unheard, unheard));
 	stop(heard, SIGSTOP);
 	stop(unheard, SIGTSTP);
 	int status;

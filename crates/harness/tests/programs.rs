@@ -199,6 +199,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("process_call_dispatch", "syscall user dispatch"),
     ("process_sharing_memory", "shares its memory"),
     ("process_sharing_siblings", "shares its descriptors"),
+    ("socket_early", "not accepted"),
     ("inotify_nameless", "path was not found"),
     ("io_uring", "io_uring"),
     ("mqueue_message", "posix message queue"),

@@ -326,7 +326,8 @@ impl Frozen {
             .into_iter()
             .filter_map(|straggler| release_late(straggler, note_end))
             .collect();
-        for process in std::mem::take(&mut self.processes) {
+        // Children first: until we let go of it, one that ends cannot be waited for by its parent.
+        for process in std::mem::take(&mut self.processes).into_iter().rev() {
             release_process(process, note_end);
         }
         stragglers

@@ -192,11 +192,17 @@ impl<'a> Open<'a> {
     }
 }
 
-/// So that the program's offset stays where it is; its access time, too, where that is ours to decide (O_NOATIME,
+/// So that the program's offset stays where it is, without waiting for somebody's lease on it; its access time, too, where that is ours to decide (O_NOATIME,
 /// open(2)).
 fn description_of_our_own(file: &std::fs::File) -> io::Result<std::fs::File> {
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
-    let open = |flags| rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC | flags, Mode::empty());
+    let open = |flags| {
+        rustix::fs::open(
+            &path,
+            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | flags,
+            Mode::empty(),
+        )
+    };
     match open(OFlags::NOATIME) {
         Err(rustix::io::Errno::PERM) => Ok(open(OFlags::empty())?.into()),
         outcome => Ok(outcome?.into()),

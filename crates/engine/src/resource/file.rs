@@ -83,6 +83,7 @@ fn collect_named(
 ) -> Result<DescriptionKind> {
     let name = || format!("cannot look at {}", seen.name());
     let file = own_description(seen, kind).context(name)?;
+    let leased = has_lease(seen);
     let metadata = file.metadata().context(name)?;
     let mut identity = FileIdentityV1 {
         path: path.as_os_str().as_bytes().to_vec(),
@@ -95,6 +96,8 @@ fn collect_named(
         ..RegularV1::default()
     };
     match kind {
+        // To read it, it would have to be opened, which breaks the lease.
+        FileType::RegularFile if leased => {}
         FileType::RegularFile if objects.names.travels(&path, false) => {
             record.object = objects.named(&path, file, seen.info.flags, false).context(name)?;
         }
@@ -113,8 +116,7 @@ fn collect_named(
 /// To read it later. A duplicate of the program's description would keep its locks when the program has closed it,
 /// and forbid to execute the file (ETXTBSY); but to open it again would break a lease.
 fn own_description(seen: &Seen, kind: FileType) -> io::Result<File> {
-    let leased = seen.info.locks.iter().any(|lock| lock.kind == LockKind::Lease);
-    if kind == FileType::RegularFile && !leased {
+    if kind == FileType::RegularFile && !has_lease(seen) {
         let path = format!("/proc/self/fd/{}", seen.duplicate.as_raw_fd());
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         if let Ok(own) = rustix::fs::open(path, flags, Mode::empty()) {
@@ -122,6 +124,10 @@ fn own_description(seen: &Seen, kind: FileType) -> io::Result<File> {
         }
     }
     Ok(seen.duplicate.try_clone()?.into())
+}
+
+fn has_lease(seen: &Seen) -> bool {
+    seen.info.locks.iter().any(|lock| lock.kind == LockKind::Lease)
 }
 
 fn link_target(seen: &Seen) -> Result<Vec<u8>> {

@@ -134,7 +134,8 @@ impl Rebuilt {
         for (fd, instance) in &self.notifiers {
             inotify::settle(fd, instance)?;
         }
-        for stub in self.stubs.drain(..) {
+        // Children first: until we let go of it, one that ends cannot be waited for by its parent.
+        for stub in self.stubs.drain(..).rev() {
             // The leader last, see `release_process`. One that runs already may have killed another.
             for thread in stub.threads.into_iter().rev() {
                 let tid = thread.tid();

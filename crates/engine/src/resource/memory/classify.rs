@@ -7,6 +7,7 @@ use crate::resource::{aio, sysv};
 use crate::{Result, file_identity};
 use rethaw_image::record::{Backing, MappingV1};
 use rethaw_sys::proc::{self, Pid, Vma};
+use rustix::fs::{Mode, OFlags};
 use std::fs::{self, File};
 use std::path::Path;
 
@@ -94,7 +95,12 @@ fn collect_contents(pid: Pid, vma: &Vma, path: &Path, objects: &mut Objects) -> 
     if !metadata.is_file() || !(travels || spare) {
         return Ok(0);
     }
-    let Ok(file) = File::open(path) else { return Ok(0) };
+    // Without waiting for somebody's lease on it.
+    let without_waiting = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::open(path, without_waiting, Mode::empty()) else {
+        return Ok(0);
+    };
+    let file = File::from(file);
     let number = objects
         .named(path, file, flags, !travels)
         .context(|| format!("cannot look at {}", path.display()))?;
