@@ -54,17 +54,12 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     let pids = frozen.processes.iter().map(|process| process.pid);
     let mut objects = Objects::new(Names::new(pids, options.save_open_files));
     let mut descriptions = Descriptions::default();
-    let mut processes = Vec::new();
     let mut pages = Vec::new();
     let mut copies = BTreeMap::new();
-    for frozen in &frozen.processes {
-        process::refuse_unreadable(frozen.speaker())?;
-        let mut record = process::collect_outside(frozen.pid, frozen.speaker())?;
-        record.descriptors = descriptions.add_process(frozen.speaker())?;
-        record.stopped_by = frozen.stopped_by;
-        folder::collect_current(frozen.speaker(), &mut record, &mut objects)?;
-        processes.push(record);
-    }
+    let each = frozen.processes.iter();
+    let mut processes = each
+        .map(|process| look_at(process, &mut descriptions, &mut objects))
+        .collect::<Result<Vec<_>>>()?;
     let mut ended = kinship::relate(tree, frozen, &mut processes)?;
     let threads = |process: &FrozenProcess| process.threads.iter().map(|t| t.stopped.tid()).collect();
     let members: Vec<_> = frozen
@@ -121,6 +116,21 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         pages,
         copies,
     })
+}
+
+/// What can be seen of a process from outside.
+fn look_at(
+    process: &FrozenProcess,
+    descriptions: &mut Descriptions,
+    objects: &mut Objects,
+) -> Result<ProcessV1> {
+    let speaker = process.speaker();
+    process::refuse_unreadable(speaker)?;
+    let mut record = process::collect_outside(process.pid, speaker)?;
+    record.descriptors = descriptions.add_process(speaker)?;
+    record.stopped_by = process.stopped_by;
+    folder::collect_current(speaker, &mut record, objects)?;
+    Ok(record)
 }
 
 /// What belongs to several processes.

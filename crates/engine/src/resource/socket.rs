@@ -1,7 +1,5 @@
-//! Sockets: Unix sockets whose two ends are inside the computation, with what is in flight between them, and internet
-//! sockets that are not connected.
-//!
-//! Not kept: datagrams that a UDP socket has not read yet (UDP may lose them).
+//! Sockets: those whose two ends are inside the computation, with what is in flight between them (Unix sockets, TCP),
+//! and those that are not connected, with what waits in them. What leads outside follows `--external`.
 
 mod address;
 mod connection;

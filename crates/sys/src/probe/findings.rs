@@ -115,7 +115,7 @@ fn namespaces(found: &Namespaces) -> Vec<Finding> {
         tried(
             "own IPC",
             found.ipc,
-            "A restarted program disturbs no other; its own System V semaphores and message queues do not come back yet.",
+            "A restarted program has its System V memory, semaphores and message queues, and disturbs no other.",
             Level::Warn,
             "Programs cannot be restarted here.",
         ),
