@@ -174,8 +174,12 @@ impl RebuiltObjects {
         }
         for (path, record) in &self.named {
             let name = || format!("cannot finish {}", path.display());
-            let file = File::open(path).context(name)?;
-            finish(file.as_fd(), record).context(name)?;
+            match File::open(path) {
+                Ok(file) => finish(file.as_fd(), record).context(name)?,
+                // Somebody has removed it since; who has it open or mapped still has it.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e).context(name),
+            }
         }
         Ok(())
     }
