@@ -4,6 +4,7 @@ use crate::commands::REFUSED;
 use crate::{Case, Failure, Job, Outcome, PATIENCE, Result, case, ensure, image_edit, programs, wait_for};
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// What happens to a program between its `ready` and its `go`.
@@ -42,6 +43,10 @@ impl Variant {
 
 /// Runs a self-checking program through a variant.
 pub fn run(program: &str, variant: Variant) -> Outcome {
+    // Two at once could take each other's ports between a kill and the restart.
+    static PORTS: Mutex<()> = Mutex::new(());
+    let uses_ports = program.starts_with("socket_tcp") || program.starts_with("socket_udp");
+    let _alone = uses_ports.then(|| PORTS.lock());
     case(&format!("{program}-{variant:?}").to_lowercase(), |case| {
         let trial = Trial::new(case, program)?;
         match variant {
