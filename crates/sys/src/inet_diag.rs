@@ -96,7 +96,8 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-fn ask(request: &[u8]) -> io::Result<OwnedFd> {
+/// Sends a request to sock_diag(7); the answers are to be read from the socket.
+pub(crate) fn ask(request: &[u8]) -> io::Result<OwnedFd> {
     let socket = socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,

@@ -6,9 +6,7 @@ pub use unix::{
     Credentials, Received, UNKNOWN_ID, at_mark, last_part, name, peek, peer_credentials, peer_name,
 };
 
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
-};
+use rustix::net::{RecvFlags, recv};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -81,13 +79,7 @@ const ANSWER: usize = 16; // struct unix_diag_msg
 
 /// Looks at a Unix socket of this network namespace by its inode. An ordinary user may ask for any.
 pub fn unix_socket(ino: u32) -> io::Result<UnixSocket> {
-    let socket = socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        Some(netlink::SOCK_DIAG),
-    )?;
-    send(&socket, &request(ino), SendFlags::empty())?;
+    let socket = crate::inet_diag::ask(&request(ino))?;
     parse(&answer(&socket)?)
 }
 

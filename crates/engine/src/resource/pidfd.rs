@@ -131,14 +131,7 @@ fn end_one(
 fn free_number(plan: &Plan) -> i32 {
     /// The kernel, too, gives no smaller ones again (RESERVED_PIDS).
     const FIRST: i32 = 300;
-    let all = plan.processes.iter().chain(&plan.ended);
-    let numbers = |process: &ProcessV1| [process.pid, process.pgid, process.sid];
-    let threads = plan.processes.iter().flat_map(|process| &process.threads);
-    let used: BTreeSet<i32> = all
-        .flat_map(numbers)
-        .chain(threads.map(|thread| thread.tid))
-        .chain([plan.computation.parent_pid])
-        .collect();
+    let used = plan.taken();
     (FIRST..).find(|number| !used.contains(number)).unwrap_or(FIRST)
 }
 

@@ -118,7 +118,7 @@ pub(crate) fn rebuild(descriptions: &BTreeMap<u32, DescriptionV1>) -> Result<BTr
         if let Some(DescriptionKind::Socket(socket)) = &record.kind
             && socket.family == libc::AF_NETLINK
         {
-            made.insert(*id, netlink::rebuild(&socket.clone())?);
+            made.insert(*id, netlink::rebuild(socket)?);
         }
     }
     Ok(made)

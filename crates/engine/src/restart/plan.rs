@@ -14,7 +14,7 @@ use rethaw_image::{ImageReader, SectionKind};
 use rethaw_sys::namespace::{self, ClockOffsets};
 use rethaw_sys::proc::Pid;
 use rethaw_sys::task;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is to be rebuilt, in the order in which it is.
 #[derive(Debug)]
@@ -97,6 +97,16 @@ impl Plan {
             .get(&object)
             .copied()
             .unwrap_or(Placement::Nameless)
+    }
+
+    /// Numbers of processes, threads, groups, sessions and the keeper: what is made on the way must have others.
+    pub fn taken(&self) -> BTreeSet<i32> {
+        let processes = self.processes.iter().chain(&self.ended);
+        let numbers = processes.flat_map(|process| {
+            let threads = process.threads.iter().map(|thread| thread.tid);
+            threads.chain([process.pid, process.pgid, process.sid])
+        });
+        numbers.chain([self.computation.parent_pid]).collect()
     }
 
     /// Offsets with which the clocks go on from what the program saw last, relative to the initial time

@@ -97,16 +97,9 @@ impl<'a> Workshop<'a> {
 
     /// Numbers that must stay free.
     fn taken(&self) -> BTreeSet<i32> {
-        let processes = self.plan.processes.iter().chain(&self.plan.ended);
-        let numbers = processes.flat_map(|p| {
-            let threads = p.threads.iter().map(|thread| thread.tid);
-            threads.chain([p.pid, p.pgid, p.sid])
-        });
-        let keeper = self.plan.computation.parent_pid;
-        numbers
-            .chain(self.helpers.keys().copied())
-            .chain([keeper])
-            .collect()
+        let mut taken = self.plan.taken();
+        taken.extend(self.helpers.keys());
+        taken
     }
 
     fn helper(&mut self, pid: i32) -> Result<&mut Stub> {
