@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What can be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum Request {
     /// How it goes.
@@ -29,6 +29,19 @@ pub enum Request {
         /// In seconds.
         seconds: f64,
     },
+    /// Start a program of the computation on another node; answered when it was started.
+    Remote(RemoteCommand),
+}
+
+/// What is to be started where.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RemoteCommand {
+    /// Host name.
+    pub host: String,
+    /// Command line.
+    pub command: Vec<Text>,
+    /// Current folder.
+    pub folder: Option<Text>,
 }
 
 /// What is answered.

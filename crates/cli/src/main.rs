@@ -1,6 +1,7 @@
 //! `rethaw`: checkpoints running Linux computations and restarts them later.
 #![forbid(unsafe_code)]
 
+mod cluster;
 mod command;
 mod control;
 mod decide;
@@ -38,6 +39,12 @@ fn main() -> ExitCode {
     {
         return ExitCode::from(rethaw_engine::look::main(&words[2..]) as u8);
     }
+    if let Some(outcome) = of_the_computation(&words) {
+        return outcome.unwrap_or_else(|failure| {
+            message::fail(&failure);
+            ExitCode::from(failure.status())
+        });
+    }
     if let Some((name, words)) = dmtcp::Name::of(&words) {
         return dmtcp::execute(name, words);
     }
@@ -45,6 +52,22 @@ fn main() -> ExitCode {
         message::fail(&failure);
         ExitCode::from(failure.status())
     })
+}
+
+/// What a computation on several nodes starts of rethaw's.
+fn of_the_computation(words: &[OsString]) -> Option<failure::Result<ExitCode>> {
+    use cluster::{agent, rsh};
+    let (name, rest) = words.split_first()?;
+    if base_name(name) == rsh::NAME {
+        return Some(rsh::rsh(rest));
+    }
+    let (word, rest) = rest.split_first()?;
+    match word.to_str()? {
+        "rsh" => Some(rsh::rsh(rest)),
+        rsh::REMOTE => Some(rsh::remote(rest)),
+        agent::SUBCOMMAND => Some(agent::agent(rest)),
+        _ => None,
+    }
 }
 
 fn rethaw(words: Vec<OsString>) -> failure::Result<ExitCode> {

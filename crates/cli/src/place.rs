@@ -22,7 +22,7 @@ pub struct Machine {
 impl Machine {
     /// This one.
     pub fn here() -> Machine {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = host_name();
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let namespace = |name: &str| {
             let target = std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap_or_default();
@@ -44,6 +44,11 @@ impl Machine {
             self.host.clone()
         }
     }
+}
+
+/// Name of this host.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// What can be said of a process that was seen some time ago.

@@ -97,6 +97,33 @@ impl Sink {
         }
     }
 
+    /// The checkpoint folder, if it is one.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Sink::Folder(owned) => Some(&owned.path),
+            Sink::Dmtcp(_) => None,
+        }
+    }
+
+    /// Where one of several images of a checkpoint is to be written.
+    pub fn agent_image_path(&self, generation: u64, agent: u32, agents: u32) -> PathBuf {
+        match self {
+            Sink::Folder(owned) if agents > 1 => owned.folder.agent_image_path(generation, agent),
+            _ => self.image_path(generation),
+        }
+    }
+
+    /// The same as [`Sink::commit`] for the images of several agents.
+    pub fn commit_all(&self, generation: u64, agents: u32) -> Result<()> {
+        match self {
+            Sink::Folder(owned) => {
+                let path = |agent| self.agent_image_path(generation, agent, agents);
+                owned.commit(generation, &(0..agents).map(path).collect::<Vec<_>>())
+            }
+            Sink::Dmtcp(image) => image.commit(generation),
+        }
+    }
+
     /// What `status` shows, and what `checkpoint DIR` matches.
     pub fn shown(&self) -> PathBuf {
         match self {
@@ -108,7 +135,7 @@ impl Sink {
     /// Makes a written checkpoint the newest one, then removes what is too old. On error it is gone.
     pub fn commit(&self, generation: u64) -> Result<()> {
         match self {
-            Sink::Folder(owned) => owned.commit(generation),
+            Sink::Folder(owned) => owned.commit(generation, &[owned.folder.image_path(generation)]),
             Sink::Dmtcp(image) => image.commit(generation),
         }
     }
@@ -147,10 +174,11 @@ impl Sink {
 }
 
 impl OwnedFolder {
-    fn commit(&self, generation: u64) -> Result<()> {
-        let image = self.folder.image_path(generation);
-        if let Err(error) = self.folder.commit(generation, &[&image]) {
-            let _ = std::fs::remove_file(image);
+    fn commit(&self, generation: u64, images: &[PathBuf]) -> Result<()> {
+        if let Err(error) = self.folder.commit(generation, images) {
+            for image in images {
+                let _ = std::fs::remove_file(image);
+            }
             return Err(error.into());
         }
         if let Err(error) = self.folder.prune(self.keep as usize) {

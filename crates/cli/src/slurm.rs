@@ -80,6 +80,14 @@ impl Job {
     }
 }
 
+/// Host names of the job's nodes (SLURM_JOB_NODELIST), as Slurm knows them.
+pub fn nodes() -> Option<Vec<String>> {
+    let list = std::env::var("SLURM_JOB_NODELIST").ok()?;
+    let said = ask("scontrol", &["show", "hostnames", &list]).ok()?;
+    let nodes: Vec<String> = said.split_ascii_whitespace().map(str::to_owned).collect();
+    (!nodes.is_empty()).then_some(nodes)
+}
+
 /// Job ids are numbers, in arrays with suffixes; nothing else goes onto a command line.
 fn is_job_id(text: &str) -> bool {
     !text.is_empty()

@@ -1,5 +1,6 @@
 //! How a computation comes under supervision: launched, restarted, or attached to.
 
+use crate::cluster::{self, lead::Lead};
 use crate::failure::{Failure, Result};
 use crate::message::{self, Meter};
 use crate::options::{ComeBackArgs, Compress, External, Files, PauseMethod, ProgramArgs, ProtectArgs};
@@ -8,6 +9,7 @@ use crate::slurm;
 use crate::state::{State, Text, recorded};
 use crate::supervise::{Outcome, Settings, Signals, Supervisor};
 use rethaw_engine::launcher;
+use rethaw_engine::others::Meeting;
 use rethaw_engine::outside::Before;
 use rethaw_engine::restart::{self, Prepared};
 use rethaw_engine::tree::{Ended, Tree};
@@ -78,19 +80,22 @@ impl Stage {
             .ok_or_else(|| Failure::said("no program is given"))?;
         let mut command = std::process::Command::new(name);
         command.args(arguments);
+        if let Some(folder) = sink.folder() {
+            cluster::environment::set(&mut command, folder, &state.computation);
+        }
         let launch = if program.isolate {
             Tree::launch_isolated
         } else {
             Tree::launch
         };
         let tree = launch(command).map_err(|error| Failure::of_launch(name, error))?;
-        self.supervise(tree, sink, state)
+        self.supervise(tree, None, sink, state)
     }
 
     /// Goes on from an image.
     pub fn restart(self, image: &Saved, come_back: &ComeBackArgs, sink: Sink) -> Result<Outcome> {
         let tree = self.rebuild(image, come_back)?;
-        self.go_on(tree, image, sink)
+        self.go_on(tree, None, image, sink)
     }
 
     /// Rebuilds the computation of an image and lets it run. On error nothing runs.
@@ -106,8 +111,32 @@ impl Stage {
         Ok(tree)
     }
 
+    /// Rebuilds a computation of several nodes, each of its images on one, and lets it run. On error nothing runs.
+    pub fn rebuild_all(
+        &self,
+        images: &[Saved],
+        come_back: &ComeBackArgs,
+        folder: &OwnedFolder,
+    ) -> Result<(Tree, Lead)> {
+        let first = images.first().ok_or_else(|| Failure::said("the checkpoint has no image"))?;
+        let next = folder.folder.next_generation()?.max(first.identity.generation + 1);
+        let options = self.settings.engine_options(&first.state(), next, false);
+        let restart = restart_options(come_back);
+        let lead = Lead::begin(&folder.path, &options, &restart, next)?;
+        match cluster::restart::restart(lead, images) {
+            Ok((tree, report, lead)) => {
+                report.warnings.into_iter().for_each(message::warn);
+                Ok((tree, lead))
+            }
+            Err(failure) => {
+                self.terminal.iter().for_each(Before::put_back);
+                Err(failure)
+            }
+        }
+    }
+
     /// Goes on with a computation that was rebuilt from an image.
-    pub fn go_on(mut self, tree: Tree, image: &Saved, sink: Sink) -> Result<Outcome> {
+    pub fn go_on(mut self, tree: Tree, lead: Option<Lead>, image: &Saved, sink: Sink) -> Result<Outcome> {
         message::note(format!("restarted from checkpoint {}", image.identity.generation));
         sink.unmark_finished();
         let mut state = image.state();
@@ -116,7 +145,7 @@ impl Stage {
         }
         self.settings.from_generation = image.identity.generation;
         let terminal = self.terminal.take();
-        let outcome = self.supervise(tree, sink, state);
+        let outcome = self.supervise(tree, lead, sink, state);
         // Where it left its own modes, they are those of another terminal.
         terminal.iter().for_each(Before::put_back);
         outcome
@@ -130,11 +159,15 @@ impl Stage {
         };
         let tree = Tree::attach(pid)?;
         message::note(format!("protecting process {pid}, which is running"));
-        self.supervise(tree, sink, state)
+        self.supervise(tree, None, sink, state)
     }
 
-    fn supervise(self, tree: Tree, sink: Sink, state: State) -> Result<Outcome> {
-        let outcome = Supervisor::new(tree, self.signals, sink, self.settings, state)?.run()?;
+    fn supervise(self, tree: Tree, lead: Option<Lead>, sink: Sink, state: State) -> Result<Outcome> {
+        let mut supervisor = Supervisor::new(tree, self.signals, sink, self.settings, state)?;
+        if let Some(lead) = lead {
+            supervisor = supervisor.leading(lead);
+        }
+        let outcome = supervisor.run()?;
         if matches!(outcome, Outcome::Stopped | Outcome::Ended(Ended::Signalled(_))) {
             // It was in no state to put its terminal back itself.
             self.terminal.iter().for_each(Before::put_back);
@@ -144,18 +177,23 @@ impl Stage {
 }
 
 fn prepare(image: &Saved, come_back: &ComeBackArgs) -> Result<Prepared> {
-    let options = restart::Options {
+    let options = restart_options(come_back);
+    let meter = Meter::new(format!("reading {}", image.path.display()));
+    Ok(restart::prepare(&image.path, &options, &|done, all| {
+        meter.set(done, all)
+    })?)
+}
+
+fn restart_options(come_back: &ComeBackArgs) -> restart::Options {
+    restart::Options {
         files: match come_back.files {
             Files::Rewind => restart::Files::Rewind,
             Files::Keep => restart::Files::Keep,
             Files::Refuse => restart::Files::Refuse,
         },
         map: come_back.map.clone(),
-    };
-    let meter = Meter::new(format!("reading {}", image.path.display()));
-    Ok(restart::prepare(&image.path, &options, &|done, all| {
-        meter.set(done, all)
-    })?)
+        meeting: Meeting::default(),
+    }
 }
 
 fn settings_of(args: &ProtectArgs) -> Settings {

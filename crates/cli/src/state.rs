@@ -288,7 +288,7 @@ fn write_durable(path: &Path, contents: &[u8], mode: u32) -> std::io::Result<()>
 }
 
 /// 16 random lower-case hex digits.
-fn random_id() -> Result<String> {
+pub fn random_id() -> Result<String> {
     let mut bytes = [0u8; 8];
     let mut filled = 0;
     while filled < bytes.len() {

@@ -5,6 +5,7 @@
 
 mod clients;
 mod ending;
+mod nodes;
 mod record;
 mod relay;
 mod schedule;
@@ -14,6 +15,7 @@ mod writing;
 pub use ending::Outcome;
 pub use record::Settings;
 pub use signals::Signals;
+pub use writing::{Durable, Writing};
 
 use crate::control::Reply;
 use crate::failure::{Context, Failure, Result};
@@ -21,16 +23,18 @@ use crate::message;
 use crate::place;
 use crate::registry::Registration;
 use crate::sink::Sink;
-use crate::state::State;
+use crate::state::{LastCheckpoint, State};
 use nix::sys::signal::Signal;
+use crate::cluster::lead::Lead;
+use nodes::Led;
 use relay::{Action, Circumstances, Received};
 use rethaw_engine::tree::{Ended, Tree};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use schedule::{Schedule, Why};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
-use writing::{Order, Writing};
+use writing::Order;
 
 const NOW: Timespec = Timespec {
     tv_sec: 0,
@@ -47,7 +51,13 @@ pub struct Supervisor {
     settings: Settings,
     state: State,
     schedule: Schedule,
-    writing: Option<Writing>,
+    writing: Option<(Writing, Order)>,
+    /// Where programs of the computation run on other nodes too.
+    lead: Option<Lead>,
+    /// A checkpoint of all nodes that is being taken.
+    led: Option<Led>,
+    /// A node was, and with it the computation.
+    lost: bool,
     /// To be taken once the one that is being written is durable.
     ordered: Option<Order>,
     ended: Option<Ended>,
@@ -65,6 +75,7 @@ struct Ready {
     main: bool,
     control: bool,
     written: bool,
+    nodes: bool,
 }
 
 impl Supervisor {
@@ -97,11 +108,20 @@ impl Supervisor {
             state,
             schedule,
             writing: None,
+            lead: None,
+            led: None,
+            lost: false,
             ordered: None,
             stopped: false,
             farewell: Vec::new(),
             may_stop_until: None,
         })
+    }
+
+    /// The same for a computation that was brought back on several nodes.
+    pub fn leading(mut self, lead: Lead) -> Supervisor {
+        self.lead = Some(lead);
+        self
     }
 
     /// Stays until the computation has ended.
@@ -121,6 +141,9 @@ impl Supervisor {
             }
             if ready.written {
                 self.finish_checkpoint();
+            }
+            if ready.nodes {
+                self.serve_nodes();
             }
             if ready.main || ready.signals {
                 self.reap()?;
@@ -144,6 +167,9 @@ impl Supervisor {
             return Ok(Some(Outcome::Stopped));
         }
         let Some(ended) = self.ended else { return Ok(None) };
+        if let Some(lost) = self.outcome_of_loss() {
+            return Ok(Some(lost));
+        }
         Ok((self.writing.is_none() && self.is_over()?).then_some(Outcome::Ended(ended)))
     }
 
@@ -155,6 +181,7 @@ impl Supervisor {
 
     fn wait(&self) -> Result<Ready> {
         let main = self.main_pidfd.as_ref().filter(|_| self.ended.is_none());
+        let lead = self.lead.as_ref();
         let control = self
             .registration
             .as_ref()
@@ -163,7 +190,10 @@ impl Supervisor {
             Some(self.signals.as_fd()),
             main.map(AsFd::as_fd),
             control.map(AsFd::as_fd),
-            self.writing.as_ref().map(Writing::done),
+            self.writing.as_ref().map(|(writing, _)| writing.done()),
+            lead.map(|lead| lead.link.as_fd()),
+            lead.map(Lead::news_fd),
+            lead.and_then(|lead| lead.part.as_ref()?.done()),
         ];
         let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
         let mut fds: Vec<PollFd<'_>> = sources.iter().flatten().copied().map(watch).collect();
@@ -182,6 +212,7 @@ impl Supervisor {
             main: next(),
             control: next(),
             written: next(),
+            nodes: next() | next() | next(),
         })
     }
 
@@ -192,7 +223,7 @@ impl Supervisor {
         }
         // With --wait-all, the last process need not be a child whose end is signalled.
         let look = self.ended.is_some().then_some(Duration::from_millis(200));
-        if self.writing.is_some() {
+        if self.writing.is_some() || self.led.is_some() {
             return look;
         }
         let next = self.schedule.next();
@@ -317,7 +348,7 @@ impl Supervisor {
     }
 
     fn take_what_is_due(&mut self) {
-        if self.writing.is_some() || self.stopped || self.is_over().unwrap_or(true) {
+        if self.writing.is_some() || self.led.is_some() || self.stopped || self.is_over().unwrap_or(true) {
             return;
         }
         if let Some(order) = self.ordered.take() {
@@ -353,39 +384,47 @@ impl Supervisor {
     fn begin_checkpoint(&mut self, mut order: Order) {
         order.stop |= self.settings.stop_after_first;
         self.schedule.last_begun = Instant::now();
+        if self.is_led() {
+            return self.begin_led(order);
+        }
+        let generation = self.next_generation();
+        let options = self.engine_options(generation, order.stop);
+        let image = self.sink.image_path(generation);
+        match Writing::begin(&mut self.tree, &options, &image, None) {
+            Ok(writing) => self.writing = Some((writing, order)),
+            Err(failure) => self.report_failure(generation, order, &failure),
+        }
+    }
+
+    fn next_generation(&self) -> u64 {
         let newest = self
             .state
             .last
             .as_ref()
             .map_or(self.settings.from_generation, |last| last.generation);
-        let generation = self.sink.next_generation(newest);
-        let options = self.engine_options(generation, order.stop);
-        let mut order = Some(order);
-        let image = self.sink.image_path(generation);
-        match Writing::begin(&mut self.tree, &options, &image, &mut order) {
-            Ok(writing) => self.writing = Some(writing),
+        self.sink.next_generation(newest)
+    }
+
+    fn finish_checkpoint(&mut self) {
+        let Some((writing, order)) = self.writing.take() else {
+            return;
+        };
+        let generation = writing.generation;
+        match self.make_newest(writing) {
+            Ok(last) => self.report_success(order, last),
             Err(failure) => self.report_failure(generation, order, &failure),
         }
     }
 
-    fn finish_checkpoint(&mut self) {
-        let Some(writing) = self.writing.take() else {
-            return;
-        };
-        let (generation, order, result) = writing.finish(&mut self.tree);
-        let committed = result.and_then(|last| self.sink.commit(generation).map(|()| last));
-        match committed {
-            Ok(last) => self.report_success(order, last),
-            Err(failure) => self.report_failure(generation, Some(order), &failure),
-        }
+    fn make_newest(&mut self, writing: Writing) -> Result<LastCheckpoint> {
+        let generation = writing.generation;
+        let durable = writing.join(&mut self.tree)?;
+        let committed = self.sink.commit(generation);
+        let concluded = durable.conclude(&mut self.tree, committed.is_ok());
+        committed.and(concluded)
     }
 
-    fn report_failure(&mut self, generation: u64, order: Option<Order>, failure: &Failure) {
-        let order = order.unwrap_or(Order {
-            why: Why::Request,
-            stop: false,
-            waiters: vec![],
-        });
+    fn report_failure(&mut self, generation: u64, order: Order, failure: &Failure) {
         // Killed in the middle of it, the program cannot be read any more; how that shows is of no interest.
         let ended = Failure::Engine(rethaw_engine::Error::Ended);
         if matches!(failure, Failure::Engine(rethaw_engine::Error::Ended)) || self.ends_within(NOW) {
@@ -400,4 +439,8 @@ impl Supervisor {
         ));
         clients::tell_failure(order.waiters, failure);
     }
+}
+
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&NOW)).is_ok_and(|ready| ready > 0)
 }

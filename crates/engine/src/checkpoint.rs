@@ -13,6 +13,7 @@ mod write;
 
 use crate::error::Error;
 use crate::launcher::Inherited;
+use crate::others::Others;
 use crate::{Result, tree::Tree};
 use collect::{Collected, collect};
 use freeze::{Frozen, freeze};
@@ -57,6 +58,8 @@ pub struct Options {
     pub command: Vec<Vec<u8>>,
     /// Folder in which it was started.
     pub start_folder: Vec<u8>,
+    /// IP addresses of this node.
+    pub addresses: Vec<String>,
     /// What the program inherited from its launcher.
     pub launcher: Vec<Inherited>,
     /// Save the contents of every file that is open.
@@ -101,13 +104,20 @@ pub struct Written {
 
 /// Freezes `tree`, collects its state, makes its memory stable and lets it run again (not with
 /// [`Options::stop`]). On error every thread runs again with what it had, and `image` does not exist.
-pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapshot> {
+/// With `others`, all nodes do each step together, and [`Error::Passing`] is for the caller to try again.
+pub fn begin(
+    tree: &mut Tree,
+    options: &Options,
+    image: &Path,
+    mut others: Option<&mut dyn Others>,
+) -> Result<Snapshot> {
     let mut writer = ImageWriter::create(image, &options.identity, options.compression)?;
     let mut start = Instant::now();
     let until = start + TRY_FOR;
     let mut waits = WAITS_MS.into_iter().cycle().map(Duration::from_millis);
     let (mut collected, frozen) = loop {
-        match freeze_and_collect(tree, options, &mut writer) {
+        match freeze_and_collect(tree, options, &mut writer, reborrow(&mut others)) {
+            Err(error) if others.is_some() => return Err(error),
             Err(Error::Passing(refusal)) if Instant::now() > until => return Err(*refusal),
             Err(Error::Passing(_)) => std::thread::sleep(waits.next().unwrap_or_default()),
             outcome => break outcome?,
@@ -138,6 +148,13 @@ pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapsho
     })
 }
 
+fn reborrow<'a>(others: &'a mut Option<&mut dyn Others>) -> Option<&'a mut dyn Others> {
+    match others {
+        Some(others) => Some(&mut **others),
+        None => None,
+    }
+}
+
 /// For how long to try, when it is in a state that will be over in a moment.
 const TRY_FOR: Duration = Duration::from_secs(2);
 /// How long to let it run in between, in turn: not in step with what the program does.
@@ -148,9 +165,10 @@ fn freeze_and_collect(
     tree: &mut Tree,
     options: &Options,
     writer: &mut ImageWriter,
+    others: Option<&mut dyn Others>,
 ) -> Result<(Collected, Frozen)> {
     let mut frozen = freeze(tree, options.freeze_timeout)?;
-    match collect_and_copy(tree, &mut frozen, options, writer) {
+    match collect_and_copy(tree, &mut frozen, options, writer, others) {
         Ok(collected) => Ok((collected, frozen)),
         Err(error) => {
             frozen.release(tree);
@@ -173,16 +191,22 @@ fn collect_and_copy(
     frozen: &mut Frozen,
     options: &Options,
     writer: &mut ImageWriter,
+    mut others: Option<&mut dyn Others>,
 ) -> Result<Collected> {
     let copy = !options.stop && options.pause_method != PauseMethod::Stop;
-    let mut collected = match collect(tree, frozen, options, copy) {
-        // No memory or no process slot for the copies: the program waits instead.
-        Err(Error::Os { source, .. }) if copy && no_room(&source) => collect(tree, frozen, options, false)?,
+    let mut collected = match collect(tree, frozen, options, copy, reborrow(&mut others)) {
+        // No memory or no process slot for the copies: the program waits instead. Other nodes have gone on already.
+        Err(Error::Os { source, .. }) if copy && others.is_none() && no_room(&source) => {
+            collect(tree, frozen, options, false, None)?
+        }
         outcome => outcome?,
     };
     collected.sysv.copy(&mut PageCopier::new(writer, 0, &|_, _| {}))?;
     if !collected.copies.is_empty() {
         copy_in_pause(writer, &collected)?;
+    }
+    if let Some(others) = others {
+        others.collected()?;
     }
     Ok(collected)
 }
@@ -251,15 +275,15 @@ impl Snapshot {
         })
     }
 
-    /// Ends the snapshot on the agent's thread after `write`, successful or not. With [`Options::stop`]
-    /// and success, the computation is ended; on failure it runs again.
-    pub fn finish(self, tree: &mut Tree) -> Result<()> {
+    /// Ends the snapshot on the agent's thread after `write`. With [`Options::stop`], and when the checkpoint is
+    /// `kept`, the computation is ended; else it runs again.
+    pub fn finish(self, tree: &mut Tree, kept: bool) -> Result<()> {
         for (_, copy) in self.collected.copies {
             tree.snapshots.remove(&copy.pid());
             drop(copy);
         }
         match self.frozen {
-            Some(frozen) if self.stop && self.written => {
+            Some(frozen) if self.stop && self.written && kept => {
                 self.collected.farewell.say();
                 frozen.kill(tree);
                 tree.kill()

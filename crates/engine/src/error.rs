@@ -18,7 +18,7 @@ pub enum Error {
         /// What to do about it.
         remedy: String,
     },
-    /// A refusal of what will be over in a moment. Tried again, and never seen outside of the engine.
+    /// A refusal of what will be over in a moment. Tried again; with other nodes, by whoever leads them.
     #[error(transparent)]
     Passing(Box<Error>),
     /// The image or the machine does not allow the restart; nothing was started.
@@ -37,6 +37,9 @@ pub enum Error {
         /// The kernel's answer.
         source: std::io::Error,
     },
+    /// Another node of the computation did not come along; this one would have.
+    #[error("{0}")]
+    Elsewhere(String),
     /// The image is damaged or unreadable.
     #[error("{0}")]
     Image(#[from] rethaw_image::Error),

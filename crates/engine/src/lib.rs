@@ -7,6 +7,7 @@ mod foothold;
 pub mod init;
 pub mod launcher;
 mod lineage;
+pub mod others;
 mod resource;
 pub mod restart;
 pub mod tree;

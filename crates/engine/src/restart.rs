@@ -10,6 +10,7 @@ mod valid;
 
 use crate::checkpoint::Progress;
 use crate::init::{Init, Request};
+use crate::others::Meeting;
 use crate::resource::file::path_of;
 use crate::resource::file::rewind::{self, Rewind};
 use crate::resource::object::{self, Placement};
@@ -40,6 +41,8 @@ pub struct Options {
     pub files: Files,
     /// Old path prefix → new path prefix.
     pub map: Vec<(PathBuf, PathBuf)>,
+    /// How the other nodes of the computation are found, if there are any.
+    pub meeting: Meeting,
 }
 
 /// Where paths of the image are now.

@@ -130,6 +130,28 @@ impl Tree {
         Tree::new(Pid(child.id().cast_signed()), None, Origin::Launched, strangers)
     }
 
+    /// Starts one more program beside those that run.
+    ///
+    /// # Errors
+    /// In namespaces of its own, the computation makes its processes itself.
+    pub fn launch_another(&mut self, mut command: Command) -> Result<()> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        if self.origin != Origin::Launched {
+            let what = "programs cannot be added to a computation that was restarted or attached to";
+            return Err(Error::Elsewhere(format!("cannot execute {name}: {what}")));
+        }
+        spawn::as_from_the_shell(&mut command);
+        command
+            .spawn()
+            .map(drop)
+            .context(|| format!("cannot execute {name}"))
+    }
+
+    /// A child of this process that does not belong to the computation.
+    pub fn add_stranger(&mut self, pid: i32) {
+        self.strangers.insert(Pid(pid));
+    }
+
     /// Starts `command` in namespaces of its own: small pids, private System V IPC, and everything ends with
     /// the init.
     pub fn launch_isolated(command: Command) -> Result<Tree> {

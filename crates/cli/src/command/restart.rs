@@ -2,6 +2,7 @@
 
 use super::existing_folder;
 use super::launch::refuse_running;
+use crate::cluster::lead::Lead;
 use crate::detach::detach;
 use crate::failure::{Failure, Result, status};
 use crate::message;
@@ -11,7 +12,8 @@ use crate::sink::{OwnedFolder, Sink};
 use crate::start::{Saved, Stage, checkpoint_folder};
 use crate::state::State;
 use crate::supervise::Outcome;
-use rethaw_image::{Folder, Generation};
+use rethaw_engine::tree::Tree;
+use rethaw_image::{Folder, Generation, ImageFile};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -137,9 +139,8 @@ fn from_newest(
 ) -> Result<Outcome> {
     let mut last = None;
     for candidate in candidates {
-        let rebuilt = open(&candidate).and_then(|image| Ok((stage.rebuild(&image, come_back)?, image)));
-        match rebuilt {
-            Ok((tree, image)) => return stage.go_on(tree, &image, Sink::Folder(folder)),
+        match rebuild(&stage, &candidate, come_back, &folder) {
+            Ok((tree, lead, image)) => return stage.go_on(tree, lead, &image, Sink::Folder(folder)),
             Err(failure) if failure.is_of_image() => {
                 message::warn(format!(
                     "checkpoint {} cannot be used: {failure}",
@@ -153,9 +154,26 @@ fn from_newest(
     Err(last.unwrap_or_else(|| Failure::said("there is no usable checkpoint")))
 }
 
-fn open(candidate: &Generation) -> Result<Saved> {
+fn rebuild(
+    stage: &Stage,
+    candidate: &Generation,
+    come_back: &ComeBackArgs,
+    folder: &OwnedFolder,
+) -> Result<(Tree, Option<Lead>, Saved)> {
+    let mut images = open(candidate)?;
+    if images.len() > 1 {
+        let (tree, lead) = stage.rebuild_all(&images, come_back, folder)?;
+        return Ok((tree, Some(lead), images.swap_remove(0)));
+    }
     let none = || Failure::said(format!("checkpoint {} has no image", candidate.number));
-    let image = candidate.images.first().ok_or_else(none)?;
-    image.open()?;
-    Saved::read(&image.path)
+    let image = images.pop().ok_or_else(none)?;
+    Ok((stage.rebuild(&image, come_back)?, None, image))
+}
+
+fn open(candidate: &Generation) -> Result<Vec<Saved>> {
+    let open = |image: &ImageFile| {
+        image.open()?;
+        Saved::read(&image.path)
+    };
+    candidate.images.iter().map(open).collect()
 }

@@ -246,7 +246,7 @@ fn set_interval(interval: Interval, computations: &[Found], coordinator: Option<
 fn tell(request: Request, computations: &[Found]) -> Answer {
     let mut sentences = Vec::new();
     for one in computations {
-        match ask(&one.socket(), request) {
+        match ask(&one.socket(), request.clone()) {
             Ok(Reply::Failed { sentence, .. }) => sentences.push(sentence),
             Ok(_) => {}
             Err(failure) => sentences.push(failure.to_string()),

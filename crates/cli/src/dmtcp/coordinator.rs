@@ -286,7 +286,7 @@ fn show_interval(record: &Record) -> String {
 
 fn tell(record: &Record, request: Request) {
     for one in computations(record.port) {
-        match ask(&one.socket(), request) {
+        match ask(&one.socket(), request.clone()) {
             Ok(Reply::Failed { sentence, .. }) => message::warn(sentence),
             Ok(_) => {}
             Err(failure) => message::warn(failure),

@@ -48,6 +48,7 @@ impl Supervisor {
             }
             Request::Kill => self.kill(stream),
             Request::Interval { seconds } => self.set_interval(seconds, stream),
+            Request::Remote(command) => self.start_remote(command, stream),
         }
     }
 
@@ -86,7 +87,7 @@ impl Supervisor {
             resident_bytes: self.resident_bytes(),
             interval_seconds: self.state.interval_seconds,
             next_in_seconds: self.schedule.next().map(|(due, _)| seconds_until(due)),
-            writing: self.writing.as_ref().map(|writing| writing.generation),
+            writing: self.writing.as_ref().map(|(writing, _)| writing.generation),
             last: self.state.last.clone(),
             job_ends_in_seconds: self.schedule.job_end.map(seconds_until),
         }

@@ -4,6 +4,7 @@ use super::ending::Outcome;
 use super::schedule::{Why, estimate};
 use super::writing::Order;
 use super::{Supervisor, clients};
+use crate::cluster::place::own_addresses;
 use crate::control::Reply;
 use crate::duration::{Interval, show_bytes, show_duration};
 use crate::failure::Result;
@@ -11,7 +12,7 @@ use crate::message;
 use crate::place::{Seen, resident_bytes};
 use crate::registry::{Entry, Registration};
 use crate::slurm;
-use crate::state::{JobSeen, LastCheckpoint};
+use crate::state::{JobSeen, LastCheckpoint, State};
 use nix::sys::signal::Signal;
 use rethaw_engine::checkpoint::{External, Options, PauseMethod};
 use rethaw_engine::launcher::Inherited;
@@ -53,6 +54,31 @@ pub struct Settings {
     pub dmtcp_port: Option<u16>,
     /// Told once the computation runs (`--detach`).
     pub ready: Option<std::fs::File>,
+}
+
+impl Settings {
+    /// What the engine needs to take a checkpoint of the computation that `state` describes.
+    pub fn engine_options(&self, state: &State, generation: u64, stop: bool) -> Options {
+        let launcher = state.launcher.iter();
+        Options {
+            identity: Identity {
+                computation: state.computation.clone(),
+                generation,
+                agent: 0,
+                agents: 1,
+            },
+            command: state.command.iter().map(|word| word.bytes().to_vec()).collect(),
+            start_folder: state.start_folder.bytes().to_vec(),
+            addresses: own_addresses().iter().map(ToString::to_string).collect(),
+            launcher: launcher.map(|&(fd, dev, ino)| Inherited { fd, dev, ino }).collect(),
+            save_open_files: self.save_open_files,
+            pause_method: self.pause_method,
+            compression: self.compression,
+            external: self.external,
+            stop,
+            freeze_timeout: FREEZE_TIMEOUT,
+        }
+    }
 }
 
 /// How long the freeze waits for threads in uninterruptible sleep.
@@ -145,33 +171,7 @@ impl Supervisor {
 
     /// What the engine needs to take a checkpoint.
     pub(super) fn engine_options(&self, generation: u64, stop: bool) -> Options {
-        Options {
-            identity: Identity {
-                computation: self.state.computation.clone(),
-                generation,
-                agent: 0,
-                agents: 1,
-            },
-            command: self
-                .state
-                .command
-                .iter()
-                .map(|word| word.bytes().to_vec())
-                .collect(),
-            start_folder: self.state.start_folder.bytes().to_vec(),
-            launcher: self
-                .state
-                .launcher
-                .iter()
-                .map(|&(fd, dev, ino)| Inherited { fd, dev, ino })
-                .collect(),
-            save_open_files: self.settings.save_open_files,
-            pause_method: self.settings.pause_method,
-            compression: self.settings.compression,
-            external: self.settings.external,
-            stop,
-            freeze_timeout: FREEZE_TIMEOUT,
-        }
+        self.settings.engine_options(&self.state, generation, stop)
     }
 
     /// A checkpoint is durable.
@@ -210,6 +210,7 @@ impl Supervisor {
 
     /// Cleans up after the end.
     pub(super) fn conclude(&mut self, outcome: Outcome) -> Result<()> {
+        self.stop_leading();
         self.end_the_rest()?;
         if outcome == Outcome::Ended(Ended::Exited(0))
             && let Err(failure) = self.sink.mark_finished(&outcome.describe())

@@ -6,6 +6,7 @@ use crate::failure::{Context, Failure, Result};
 use crate::message::{Meter, unix_seconds};
 use crate::state::LastCheckpoint;
 use rethaw_engine::checkpoint::{Options, Snapshot, Written, begin};
+use rethaw_engine::others::Others;
 use rethaw_engine::tree::Tree;
 use rustix::event::{EventfdFlags, eventfd};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -33,8 +34,7 @@ pub struct Order {
 pub struct Writing {
     /// Its number.
     pub generation: u64,
-    /// Why, and for whom.
-    pub order: Order,
+    stop: bool,
     begun: Instant,
     unix_seconds: i64,
     pause: Duration,
@@ -48,7 +48,7 @@ impl Writing {
         tree: &mut Tree,
         options: &Options,
         image: &Path,
-        order: &mut Option<Order>,
+        others: Option<&mut dyn Others>,
     ) -> Result<Writing> {
         let begun = Instant::now();
         let generation = options.identity.generation;
@@ -58,15 +58,12 @@ impl Writing {
         let (hand_over, snapshots) = mpsc::channel();
         let thread = spawn_writer(snapshots, Arc::clone(&done), generation)?;
         let unix_seconds = unix_seconds();
-        let snapshot = begin(tree, options, image)?;
+        let snapshot = begin(tree, options, image, others)?;
         let pause = snapshot.pause;
-        let Some(order) = order.take() else {
-            return Err(Failure::said("no order for a checkpoint"));
-        };
         let _ = hand_over.send(snapshot);
         Ok(Writing {
             generation,
-            order,
+            stop: options.stop,
             begun,
             unix_seconds,
             pause,
@@ -80,34 +77,46 @@ impl Writing {
         self.done.as_fd()
     }
 
-    /// Ends the snapshot. With `order.stop` and success, the computation has ended. Hands back the order,
-    /// whose waiters want to hear.
-    pub fn finish(self, tree: &mut Tree) -> (u64, Order, Result<LastCheckpoint>) {
-        let stood_still = self.order.stop;
-        let result = match self.thread.join() {
-            Ok(Some((snapshot, outcome))) => end(snapshot, outcome, tree),
-            Ok(None) | Err(_) => Err(Failure::said("the writing thread failed")),
+    /// Waits for the writing thread. On error the snapshot is ended, and the program runs.
+    pub fn join(self, tree: &mut Tree) -> Result<Durable> {
+        let Ok(Some((snapshot, outcome))) = self.thread.join() else {
+            return Err(Failure::said("the writing thread failed"));
+        };
+        let written = match outcome {
+            Ok(written) => written,
+            Err(error) => {
+                // The cause matters more than what ending the snapshot says.
+                let _ = snapshot.finish(tree, false);
+                return Err(error.into());
+            }
         };
         let durable = self.begun.elapsed();
-        let pause = if stood_still { durable } else { self.pause };
-        let last = result.map(|written| LastCheckpoint {
+        let pause = if self.stop { durable } else { self.pause };
+        let last = LastCheckpoint {
             generation: self.generation,
             unix_seconds: self.unix_seconds,
             pause_ms: pause.as_secs_f64() * 1e3,
             durable_ms: durable.as_secs_f64() * 1e3,
             bytes: written.bytes,
             memory: written.memory,
-        });
-        (self.generation, self.order, last)
+        };
+        Ok(Durable { snapshot, last })
     }
 }
 
-/// The cause of a failed write matters more than what ending the snapshot says.
-fn end(snapshot: Snapshot, outcome: Outcome, tree: &mut Tree) -> Result<Written> {
-    let finished = snapshot.finish(tree);
-    let written = outcome?;
-    finished?;
-    Ok(written)
+/// A checkpoint whose image is durable, and that is not the newest one of its folder yet.
+pub struct Durable {
+    snapshot: Snapshot,
+    /// What it is.
+    pub last: LastCheckpoint,
+}
+
+impl Durable {
+    /// Ends the snapshot. A computation that was to be stopped ends if the checkpoint is `kept`, else it runs again.
+    pub fn conclude(self, tree: &mut Tree, kept: bool) -> Result<LastCheckpoint> {
+        self.snapshot.finish(tree, kept)?;
+        Ok(self.last)
+    }
 }
 
 fn spawn_writer(

@@ -5,6 +5,7 @@ use super::freeze::{Frozen, FrozenProcess};
 use super::kinship;
 use super::snapshot::{self, Copy};
 use crate::error::{Context, Error};
+use crate::others::Others;
 use crate::resource::descriptor::Descriptions;
 use crate::resource::file::{Names, folder};
 use crate::resource::memory::PageRange;
@@ -13,7 +14,7 @@ use crate::resource::object::{Object, Objects};
 use crate::resource::socket::Farewell;
 use crate::resource::sysv::SystemV;
 use crate::resource::thread::{ContextProc, GoingOn};
-use crate::resource::{file, memory, process, sharing, thread};
+use crate::resource::{file, memory, process, sharing, socket, thread};
 use crate::tree::{Ended, Tree};
 use crate::{Result, foothold};
 use rethaw_image::record::{
@@ -50,7 +51,13 @@ pub(crate) struct Collected {
 }
 
 /// Collects all processes; makes a copy of each when `copy` is set.
-pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy: bool) -> Result<Collected> {
+pub(crate) fn collect(
+    tree: &Tree,
+    frozen: &mut Frozen,
+    options: &Options,
+    copy: bool,
+    others: Option<&mut dyn Others>,
+) -> Result<Collected> {
     let pids = frozen.processes.iter().map(|process| process.pid);
     let mut objects = Objects::new(Names::new(pids, options.save_open_files));
     let mut descriptions = Descriptions::default();
@@ -73,8 +80,13 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         .for_each(|seen| objects.names.know(seen.path()));
     // What is most often refused comes before anything is done inside the processes.
     let numbers = Numbers::of(frozen)?;
-    let (mut records, pipes) =
-        descriptions.collect(&mut objects, &numbers, &options.launcher, options.external)?;
+    let (mut records, pipes) = descriptions.collect(
+        &mut objects,
+        &numbers,
+        &options.launcher,
+        options.external,
+        others,
+    )?;
     let terminals = descriptions.terminals(&numbers, &mut records)?;
     let mut sysv = SystemV::look(&frozen.processes, &processes)?;
     // A copy would become the child of a process that adopts orphans itself, and be seen by it: no more then, and in the
@@ -106,6 +118,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         farewell: if options.stop {
             Farewell::of(descriptions.iter(), &records)
         } else {
+            socket::expect_to_be_killed(descriptions.iter(), &records);
             Farewell::default()
         },
         descriptions: records,
@@ -275,6 +288,7 @@ fn computation(tree: &Tree, options: &Options, processes: &[ProcessV1]) -> Resul
             rethaw: env!("CARGO_PKG_VERSION").to_owned(),
             cpu_model: cpu.model,
             slurm_job: std::env::var("SLURM_JOB_ID").unwrap_or_default(),
+            addresses: options.addresses.clone(),
         }),
         clocks: Some(clocks(any)),
         uid: status.uid.effective,

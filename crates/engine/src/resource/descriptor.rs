@@ -10,6 +10,7 @@ use crate::checkpoint::External;
 use crate::checkpoint::freeze::Frozen;
 use crate::error::{Context, Error};
 use crate::launcher::{self, Inherited};
+use crate::others::Others;
 use rethaw_image::record::{
     DescriptionKind, DescriptionV1, DescriptorV1, OutsideTerminalV1, PipeV1, ProcessV1, TerminalV1,
 };
@@ -139,12 +140,13 @@ impl Descriptions {
         numbers: &Numbers,
         known: &[Inherited],
         external: External,
+        others: Option<&mut dyn Others>,
     ) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
         self.watched = inotify::Found::search(&self.seen, &self.processes.folders);
         let unix = socket::look(self, known, external)?;
         let mut pipes = pipe::Pipes::default();
         let mut records = Vec::new();
-        let around = socket::Around::look(&self.seen, &self.processes, unix)?;
+        let around = socket::Around::look(&self.seen, &self.processes, unix, others)?;
         for (id, seen) in (1..).zip(&self.seen) {
             let kind = match launcher::slot((seen.pid, seen.fd), &seen.duplicate, seen.info.flags, known) {
                 Some(slot) => DescriptionKind::Launcher(slot),

@@ -5,6 +5,7 @@ mod address;
 mod connection;
 mod datagram;
 mod drain;
+mod elsewhere;
 mod internet;
 mod make;
 mod multicast;
@@ -23,8 +24,10 @@ use super::descriptor::{Processes, Seen};
 use crate::Result;
 use crate::checkpoint::External;
 use crate::error::Context;
+use crate::others::{Meeting, Others};
 pub(crate) use make::MadeSockets;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketOptionV1, SocketV1};
+use rethaw_sys::inet_diag::canonical;
 use rethaw_sys::socket::{int_option, option, set_option};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
@@ -43,8 +46,13 @@ pub(crate) struct Around<'a> {
 
 impl<'a> Around<'a> {
     /// Looks at all descriptions of a frozen computation.
-    pub fn look(all: &[Seen], processes: &'a Processes, unix: UnixSockets) -> Result<Around<'a>> {
-        let tcp = tcp::Ends::look(all)?;
+    pub fn look(
+        all: &[Seen],
+        processes: &'a Processes,
+        unix: UnixSockets,
+        others: Option<&mut dyn Others>,
+    ) -> Result<Around<'a>> {
+        let tcp = tcp::Ends::look(all, others)?;
         Ok(Around { tcp, unix, processes })
     }
 
@@ -112,8 +120,11 @@ pub(crate) fn collect(seen: &Seen, id: u32, around: &Around<'_>) -> Result<Descr
 }
 
 /// Makes all sockets that are no Unix sockets, by the numbers of their descriptions.
-pub(crate) fn rebuild(descriptions: &BTreeMap<u32, DescriptionV1>) -> Result<BTreeMap<u32, OwnedFd>> {
-    let mut made = internet::rebuild(descriptions)?;
+pub(crate) fn rebuild(
+    descriptions: &BTreeMap<u32, DescriptionV1>,
+    meeting: &Meeting,
+) -> Result<BTreeMap<u32, OwnedFd>> {
+    let mut made = internet::rebuild(descriptions, meeting)?;
     for (id, record) in descriptions {
         if let Some(DescriptionKind::Socket(socket)) = &record.kind
             && socket.family == libc::AF_NETLINK
@@ -144,16 +155,30 @@ impl Farewell {
 
     /// Lets their addresses be used again at once.
     pub fn say(self) {
-        for socket in self.0 {
-            // Without it, a restart waits.
-            let _ = set_option(
-                socket.as_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_REUSEADDR,
-                &1_i32.to_ne_bytes(),
-            );
+        self.0.iter().for_each(|socket| reuse_address(socket.as_fd()));
+    }
+}
+
+/// The same beforehand, for a computation that may be killed at any moment: what leads to other machines, and what listens
+/// for them and hands it on to the connections that it accepts. Between loopback addresses the kernel forgets within a
+/// second.
+pub(crate) fn expect_to_be_killed<'a>(seen: impl Iterator<Item = &'a Seen>, records: &[DescriptionV1]) {
+    for (seen, record) in seen.zip(records) {
+        let socket = match &record.kind {
+            Some(DescriptionKind::TcpConnection(connection)) => connection.socket.as_ref(),
+            Some(DescriptionKind::Socket(socket)) if socket.listens => Some(socket),
+            _ => None,
+        };
+        let own = socket.and_then(|socket| address::parse(&socket.address).ok()?);
+        if own.is_some_and(|own| !canonical(own).ip().is_loopback()) {
+            reuse_address(seen.duplicate.as_fd());
         }
     }
+}
+
+fn reuse_address(socket: BorrowedFd<'_>) {
+    // Without it, a restart waits.
+    let _ = set_option(socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1_i32.to_ne_bytes());
 }
 
 /// What poll(2) says.

@@ -4,6 +4,7 @@ use super::{Options, Places, valid};
 use crate::checkpoint::kin_of;
 use crate::init::FOOTHOLD_SIZE;
 use crate::lineage::{self, Kin, Step};
+use crate::others::Meeting;
 use crate::resource::object::Placement;
 use crate::resource::{sysv, terminal, vdso};
 use crate::{Error, Result};
@@ -33,6 +34,8 @@ pub(crate) struct Plan {
     /// By their numbers (/dev/pts).
     pub terminals: BTreeMap<u32, TerminalV1>,
     pub places: Places,
+    /// How the other nodes are found.
+    pub meeting: Meeting,
     /// Where objects come from; decided by `check::objects`.
     pub placements: BTreeMap<u32, Placement>,
     /// An address range that no process uses.
@@ -57,7 +60,10 @@ impl Plan {
         let foothold = free_range(&processes).ok_or_else(|| damaged("no free address range"))?;
         let descriptions: Vec<DescriptionV1> = reader.records(SectionKind::Description)?;
         let pipes: Vec<PipeV1> = reader.records(SectionKind::Pipe)?;
-        let descriptions = descriptions.into_iter().map(|d| (d.id, d)).collect();
+        let descriptions = descriptions
+            .into_iter()
+            .map(|d| (d.id, moved(d, &options.meeting)))
+            .collect();
         let terminals: Vec<TerminalV1> = reader.records(SectionKind::Terminal)?;
         let terminals = terminals.into_iter().map(|t| (t.number, t)).collect();
         terminal::check(&terminals, &descriptions, &processes)?;
@@ -72,6 +78,7 @@ impl Plan {
             sysv,
             terminals,
             places: Places(options.map.clone()),
+            meeting: options.meeting.clone(),
             placements: BTreeMap::new(),
             foothold,
         })
@@ -174,6 +181,24 @@ pub(super) fn free_range(processes: &[ProcessV1]) -> Option<u64> {
     (0..TRIES)
         .map(|n| FIRST + n * STEP)
         .find(|address| !used(*address))
+}
+
+/// The same with the addresses that the nodes have now.
+fn moved(mut record: DescriptionV1, meeting: &Meeting) -> DescriptionV1 {
+    let socket = match &mut record.kind {
+        Some(DescriptionKind::Socket(socket)) => Some(socket),
+        Some(DescriptionKind::TcpConnection(connection)) => connection.socket.as_mut(),
+        _ => None,
+    };
+    if let Some(socket) = socket {
+        let texts = [&mut socket.address, &mut socket.peer_address];
+        for text in texts.into_iter().chain(&mut socket.closed_clients) {
+            if let Ok(old) = text.parse() {
+                *text = meeting.moved(old).to_string();
+            }
+        }
+    }
+    record
 }
 
 pub(crate) fn damaged(what: &str) -> Error {

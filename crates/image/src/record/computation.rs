@@ -78,6 +78,9 @@ pub struct TakenV1 {
     /// Slurm job id, or empty.
     #[prost(string, tag = "7")]
     pub slurm_job: String,
+    /// IP addresses of the node.
+    #[prost(string, repeated, tag = "8")]
+    pub addresses: Vec<String>,
 }
 
 /// Clock readings in nanoseconds, as the program saw them (inside its time namespace).

@@ -27,6 +27,21 @@ pub struct TcpConnectionV1 {
     /// The next call fails with ECONNRESET (once the bytes that wait are read).
     #[prost(bool, tag = "8")]
     pub reset: bool,
+    /// Where the other end is, if it is in another image of the same checkpoint.
+    #[prost(enumeration = "Elsewhere", tag = "9")]
+    pub elsewhere: i32,
+}
+
+/// What an end does at a restart to be connected with the other one, which is in another image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+pub enum Elsewhere {
+    /// The other end is in this image, or in none.
+    No = 0,
+    /// It connects.
+    Connects = 1,
+    /// It accepts.
+    Accepts = 2,
 }
 
 /// How far a TCP connection is.

@@ -7,7 +7,7 @@ use super::{address, internet, name, shut};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::restart::damaged;
-use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketV1, TcpConnectionV1, TcpStage};
+use rethaw_image::record::{DescriptionKind, DescriptionV1, Elsewhere, SocketV1, TcpConnectionV1, TcpStage};
 use rethaw_sys::inet::unacknowledged;
 use rethaw_sys::inet_diag::canonical;
 use rethaw_sys::socket::{int_option, set_option};
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 /// Which connections there are, by the numbers of their descriptions.
 pub(super) struct Connections<'a>(BTreeMap<u32, End<'a>>);
 
-type End<'a> = (&'a TcpConnectionV1, &'a SocketV1);
+pub(super) type End<'a> = (&'a TcpConnectionV1, &'a SocketV1);
 
 impl<'a> Connections<'a> {
     pub fn of(descriptions: &'a BTreeMap<u32, DescriptionV1>) -> Result<Connections<'a>> {
@@ -50,7 +50,7 @@ impl<'a> Connections<'a> {
         }
         let ports = self.servers();
         for (id, (connection, socket)) in stage(TcpStage::Connected) {
-            if connection.listener != 0 || made.contains_key(&id) {
+            if connection.listener != 0 || is_elsewhere(connection) || made.contains_key(&id) {
                 continue;
             }
             if connection.peer == 0 {
@@ -67,6 +67,12 @@ impl<'a> Connections<'a> {
             made.insert(connection.peer, two);
         }
         Ok(made)
+    }
+
+    /// Those whose other ends are on other nodes.
+    pub fn elsewhere(&self) -> impl Iterator<Item = (u32, End<'a>)> {
+        let all = self.0.iter().map(|(id, end)| (*id, *end));
+        all.filter(|(_, (connection, _))| is_elsewhere(connection))
     }
 
     /// Ports at which connections were most likely accepted: those that several have as their own.
@@ -115,6 +121,10 @@ impl<'a> Connections<'a> {
         }
         Ok(made)
     }
+}
+
+fn is_elsewhere(connection: &TcpConnectionV1) -> bool {
+    connection.elsewhere() != Elsewhere::No
 }
 
 /// Two ends that are both open.
@@ -225,14 +235,14 @@ fn with_stranger(record: &SocketV1) -> Result<(OwnedFd, OwnedFd)> {
 }
 
 /// An end that is to be, and its address.
-struct Place<'a> {
-    address: SocketAddr,
-    record: &'a SocketV1,
+pub(super) struct Place<'a> {
+    pub address: SocketAddr,
+    pub record: &'a SocketV1,
 }
 
 impl Place<'_> {
     /// Where it was.
-    fn of(record: &SocketV1) -> Result<Place<'_>> {
+    pub fn of(record: &SocketV1) -> Result<Place<'_>> {
         let address = address::must(&record.address)?;
         Ok(Place { address, record })
     }
@@ -300,7 +310,7 @@ fn connect_patiently(client: &Place<'_>, peer: SocketAddr) -> Result<OwnedFd> {
 }
 
 /// A socket that connects from its old address. None: that is in use or not forgotten yet.
-fn connect_from(client: &Place<'_>, peer: SocketAddr) -> Result<Option<OwnedFd>> {
+pub(super) fn connect_from(client: &Place<'_>, peer: SocketAddr) -> Result<Option<OwnedFd>> {
     let name = || format!("cannot connect {} with {peer} again", client.address);
     if let Some(connector) = connect_by_range(client, peer)? {
         return Ok(Some(connector));
@@ -351,7 +361,7 @@ fn connect_by_range(client: &Place<'_>, peer: SocketAddr) -> Result<Option<Owned
 }
 
 /// Connects, but does not wait for ever where a firewall swallows the packets.
-fn connect_within(socket: &OwnedFd, peer: SocketAddr) -> io::Result<()> {
+pub(super) fn connect_within(socket: &OwnedFd, peer: SocketAddr) -> io::Result<()> {
     begin_connect(socket, peer)?;
     wait_for(socket, PollFlags::OUT)?;
     match int_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR)? {
@@ -467,7 +477,7 @@ const STANDSTILL: Duration = Duration::from_millis(30);
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// What must not be before the queues are full again.
-fn finish(socket: &OwnedFd, record: &SocketV1) -> Result<()> {
+pub(super) fn finish(socket: &OwnedFd, record: &SocketV1) -> Result<()> {
     let name = || "cannot rebuild a TCP connection".to_owned();
     internet::set_sizes(socket.as_fd(), record).context(name)?;
     internet::set_late_options(socket.as_fd(), record).context(name)?;
@@ -479,7 +489,7 @@ fn finish(socket: &OwnedFd, record: &SocketV1) -> Result<()> {
 }
 
 /// shutdown(2) of the receiving direction, where the other end has not said the end of the file.
-fn stop_receiving(socket: &OwnedFd, record: &SocketV1, other: Option<&SocketV1>) -> Result<()> {
+pub(super) fn stop_receiving(socket: &OwnedFd, record: &SocketV1, other: Option<&SocketV1>) -> Result<()> {
     let told = other.is_some_and(|other| other.shutdown & 2 != 0);
     if record.shutdown & 1 != 0 && !told {
         shut(socket.as_fd(), 1).context(|| "cannot rebuild a TCP connection".to_owned())?;

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 /// One direction of a connection.
 pub(super) struct Flow<'a> {
     pub from: Source<'a>,
-    pub to: &'a OwnedFd,
+    /// None: on another node.
+    pub to: Option<&'a OwnedFd>,
 }
 
 /// Where bytes come from.
@@ -59,19 +60,33 @@ pub(super) fn drain(flows: Vec<Flow<'_>>) -> io::Result<()> {
     let mut open = flows;
     let outcome = loop {
         // What has arrived may not have been acknowledged yet.
-        open.iter().for_each(|flow| acknowledge(flow.to.as_fd()));
+        let receivers = open.iter().filter_map(|flow| flow.to);
+        receivers.for_each(|to| acknowledge(to.as_fd()));
         open.retain(|flow| flow.from.holds());
         if open.is_empty() || start.elapsed() > LONGEST {
             break Ok(());
         }
         let more = start.elapsed() > PATIENCE;
-        if let Err(e) = open.iter().try_for_each(|flow| raise(flow.to, &mut raised, more)) {
+        let mut receivers = open.iter().filter_map(|flow| flow.to);
+        if let Err(e) = receivers.try_for_each(|to| raise(to, &mut raised, more)) {
             break Err(e);
         }
         std::thread::sleep(STEP);
     };
     let back = raised.into_iter().try_for_each(|room: Room<'_>| room.leave());
     outcome.and(back)
+}
+
+/// Makes room where bytes wait already, for those that may still be on their way from another node.
+pub(super) fn make_room<'a>(sockets: &[&'a OwnedFd]) -> io::Result<Vec<Room<'a>>> {
+    let waits = |socket: &&&OwnedFd| rustix::io::ioctl_fionread(socket).unwrap_or(0) > 0;
+    let rooms: io::Result<Vec<_>> = sockets
+        .iter()
+        .filter(waits)
+        .map(|socket| Room::make(socket))
+        .collect();
+    sockets.iter().for_each(|socket| acknowledge(socket.as_fd()));
+    rooms
 }
 
 /// Makes the kernel send what it holds back: acknowledgments (TCP_QUICKACK), and word that there is room again,

@@ -3,8 +3,9 @@
 use super::super::descriptor::Seen;
 use super::connection::Connections;
 use super::drain::{RECEIVE_LOCK, SEND_LOCK, SO_BUF_LOCK};
-use super::{Around, address, buffer, multicast, name, shut, tcp, udp};
+use super::{Around, address, buffer, elsewhere, multicast, name, shut, tcp, udp};
 use crate::Result;
+use crate::others::Meeting;
 use crate::error::{Context, Error};
 use crate::restart::damaged;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketOptionV1, SocketV1};
@@ -94,9 +95,13 @@ pub(super) fn queue_of(seen: &Seen) -> Result<Queue> {
 
 /// Makes all internet sockets again. Connections come first, because their addresses must not be taken yet by sockets
 /// that listen; and those that wait to be accepted after these.
-pub(crate) fn rebuild(descriptions: &BTreeMap<u32, DescriptionV1>) -> Result<BTreeMap<u32, OwnedFd>> {
+pub(crate) fn rebuild(
+    descriptions: &BTreeMap<u32, DescriptionV1>,
+    meeting: &Meeting,
+) -> Result<BTreeMap<u32, OwnedFd>> {
     let connections = Connections::of(descriptions)?;
     let mut made = connections.rebuild()?;
+    made.extend(elsewhere::rebuild(connections.elsewhere(), meeting)?);
     let alone: Vec<(u32, &SocketV1)> = descriptions
         .values()
         .filter_map(|record| match &record.kind {

@@ -6,7 +6,8 @@ use super::{Around, address, internet, signs};
 use crate::Result;
 use crate::checkpoint::External;
 use crate::error::{Context, Error};
-use rethaw_image::record::{DescriptionKind, SocketV1, TcpConnectionV1, TcpStage, UrgentByteV1};
+use crate::others::Others;
+use rethaw_image::record::{DescriptionKind, Elsewhere, SocketV1, TcpConnectionV1, TcpStage, UrgentByteV1};
 use rethaw_sys::inet_diag::{TcpSocket, canonical, state, tcp_connections, tcp_socket};
 use rethaw_sys::proc::Pid;
 use rethaw_sys::socket::{int_option, option, set_option};
@@ -15,7 +16,7 @@ use rustix::net::{RecvFlags, getsockname, recv};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A TCP socket of the computation.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +44,8 @@ pub(super) struct Ends {
     /// Those that are connected, by own and peer's address.
     connected: BTreeMap<(SocketAddr, SocketAddr), u32>,
     waiting: Vec<Waiting>,
+    /// Those that lead to other nodes of the computation, and whether they accept at a restart.
+    elsewhere: BTreeMap<(SocketAddr, SocketAddr), bool>,
 }
 
 /// Where the other end of a connection is.
@@ -55,20 +58,92 @@ enum Other {
     Closed,
     /// The same, but not all of its bytes have arrived.
     Ending,
+    /// On another node of the computation. At a restart, this end accepts.
+    Elsewhere(bool),
     Outside,
 }
 
 impl Ends {
     /// Looks at all, once everything that is on its way has arrived.
-    pub fn look(all: &[Seen]) -> Result<Ends> {
+    pub fn look(all: &[Seen], others: Option<&mut dyn Others>) -> Result<Ends> {
         let before = Ends::connected(all);
-        if before.connected.is_empty() {
-            return Ends::connected(all).with_waiting(all);
-        }
-        drain::drain(before.flows(all))
-            .context(|| "cannot bring TCP's bytes to their receivers".to_owned())?;
+        let elsewhere = match others {
+            Some(others) => before.drain_with(all, others)?,
+            None if before.connected.is_empty() => BTreeMap::new(),
+            None => {
+                drain::drain(before.flows(all)).context(cannot_drain)?;
+                BTreeMap::new()
+            }
+        };
         // What has arrived may have ended connections.
-        Ends::connected(all).with_waiting(all)
+        let mut ends = Ends::connected(all).with_waiting(all)?;
+        ends.elsewhere = elsewhere;
+        Ok(ends)
+    }
+
+    /// The same together with the other nodes of the computation, to which some of these lead.
+    fn drain_with(
+        &self,
+        all: &[Seen],
+        others: &mut dyn Others,
+    ) -> Result<BTreeMap<(SocketAddr, SocketAddr), bool>> {
+        Ends::connected(all).with_waiting(all)?.refuse_to_wait_for_others(all)?;
+        let inside = others.frozen(self.leading_away())?;
+        let elsewhere: BTreeMap<_, _> = inside
+            .iter()
+            .map(|one| ((one.own, one.peer), one.accepts))
+            .collect();
+        let mut flows = self.flows(all);
+        let sockets: Vec<&OwnedFd> = elsewhere
+            .keys()
+            .filter_map(|key| self.connected.get(key))
+            .filter_map(|number| Some(&all.get(*number as usize - 1)?.duplicate))
+            .collect();
+        flows.extend(sockets.iter().map(|socket| Flow {
+            from: Source::Open(socket),
+            to: None,
+        }));
+        let rooms = drain::make_room(&sockets).context(cannot_drain)?;
+        let arrived = drain::drain(flows)
+            .context(cannot_drain)
+            .and_then(|()| others.drained());
+        rooms.into_iter().try_for_each(drain::Room::leave).context(cannot_drain)?;
+        arrived.map(|()| elsewhere)
+    }
+
+    /// Ends whose other ends are not among these.
+    fn leading_away(&self) -> Vec<crate::others::End> {
+        let listening: Vec<SocketAddr> = self
+            .by_place
+            .values()
+            .filter(|end| end.state == state::LISTEN)
+            .map(|end| end.own)
+            .collect();
+        let away = self
+            .connected
+            .keys()
+            .filter(|(own, peer)| !self.connected.contains_key(&(*peer, *own)));
+        away.map(|(own, peer)| crate::others::End {
+            own: *own,
+            peer: *peer,
+            listens: listening.iter().any(|listener| listens_at(*listener, *own)),
+        })
+        .collect()
+    }
+
+    /// A connection from another node that is not accepted yet: nobody there can know that it is one of ours.
+    fn refuse_to_wait_for_others(&self, all: &[Seen]) -> Result<()> {
+        let far = self
+            .waiting
+            .iter()
+            .find(|one| !address::is_here(one.socket.peer.ip()));
+        match far.and_then(|one| all.get(one.listener as usize - 1)) {
+            Some(seen) => Err(try_again(
+                seen,
+                "a TCP socket with a connection from another node that it has not accepted yet",
+            )),
+            None => Ok(()),
+        }
     }
 
     fn connected(all: &[Seen]) -> Ends {
@@ -93,8 +168,8 @@ impl Ends {
                 Some(other) => Source::Open(socket(*other)?),
                 None => Source::Closed(*peer, *own),
             };
-            let to = socket(*number)?;
-            Some(Flow { from, to })
+            let to = socket(*number);
+            to.is_some().then_some(Flow { from, to })
         };
         self.connected.iter().filter_map(flow).collect()
     }
@@ -140,6 +215,9 @@ impl Ends {
         if let Some(number) = self.connected.get(&(peer, own)) {
             return Ok(Other::Open(*number));
         }
+        if let Some(accepts) = self.elsewhere.get(&(own, peer)) {
+            return Ok(Other::Elsewhere(*accepts));
+        }
         let waits = self
             .waiting
             .iter()
@@ -165,6 +243,10 @@ impl Ends {
             _ => Other::Closed,
         })
     }
+}
+
+fn cannot_drain() -> String {
+    "cannot bring TCP's bytes to their receivers".to_owned()
 }
 
 /// None: not a TCP socket.
@@ -269,6 +351,17 @@ fn collect_connected(
         }
         Other::Closed => is_inside = false,
         Other::Ending => return Err(again_later(seen, MORE_THAN_FITS)),
+        Other::Elsewhere(_) if signs(seen).contains(PollFlags::PRI) => {
+            return Err(again_later(
+                seen,
+                "a TCP connection to another node with an urgent byte that is not read yet",
+            ));
+        }
+        Other::Elsewhere(accepts) => connection.set_elsewhere(if accepts {
+            Elsewhere::Accepts
+        } else {
+            Elsewhere::Connects
+        }),
         Other::Outside => {
             is_inside = false;
             match around.external() {
