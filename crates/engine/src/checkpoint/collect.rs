@@ -23,7 +23,7 @@ use rethaw_sys::namespace;
 use rethaw_sys::proc::{self, Maps, Pid};
 use rethaw_sys::remote::{Foothold, Remote};
 use rethaw_sys::task;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
 
@@ -51,14 +51,15 @@ pub(crate) struct Collected {
 
 /// Collects all processes; makes a copy of each when `copy` is set.
 pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy: bool) -> Result<Collected> {
-    let pids = frozen.processes.iter().map(|process| process.pid);
-    let mut objects = Objects::new(Names::new(pids, options.save_open_files));
+    let pids: BTreeSet<Pid> = frozen.processes.iter().map(|process| process.pid).collect();
+    let names = Names::new(pids.iter().copied(), options.save_open_files);
+    let mut objects = Objects::new(names);
     let mut descriptions = Descriptions::default();
     let mut pages = Vec::new();
     let mut copies = BTreeMap::new();
     let each = frozen.processes.iter();
     let mut processes = each
-        .map(|process| look_at(process, &mut descriptions, &mut objects))
+        .map(|process| look_at(process, &pids, &mut descriptions, &mut objects))
         .collect::<Result<Vec<_>>>()?;
     let mut ended = kinship::relate(tree, frozen, &mut processes)?;
     let threads = |process: &FrozenProcess| process.threads.iter().map(|t| t.stopped.tid()).collect();
@@ -121,6 +122,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
 /// What can be seen of a process from outside.
 fn look_at(
     process: &FrozenProcess,
+    members: &BTreeSet<Pid>,
     descriptions: &mut Descriptions,
     objects: &mut Objects,
 ) -> Result<ProcessV1> {
@@ -129,7 +131,7 @@ fn look_at(
     let mut record = process::collect_outside(process.pid, speaker)?;
     record.descriptors = descriptions.add_process(speaker)?;
     record.stopped_by = process.stopped_by;
-    folder::collect_current(speaker, &mut record, objects)?;
+    folder::collect_current(speaker, &mut record, objects, members)?;
     Ok(record)
 }
 

@@ -4,6 +4,7 @@ use super::plan::Plan;
 use super::{Files, Options};
 use crate::resource::file::rewind::{self, Rewind};
 use crate::resource::object::{self, Placement};
+use crate::resource::process::in_nameless_folder;
 use crate::{Error, Result};
 use rethaw_image::ImageReader;
 use rethaw_image::record::{Backing, DescriptionKind, FileIdentityV1, MappingV1};
@@ -109,7 +110,7 @@ pub(crate) fn files(plan: &Plan, options: &Options, warnings: &mut Vec<String>) 
         for mapping in mappings.filter(|m| m.backing() == Backing::File && m.object == 0) {
             mapped_file(plan, mapping)?;
         }
-        let made = process.deleted_folder != 0 || !process.volatile_folders.is_empty();
+        let made = in_nameless_folder(process) || !process.volatile_folders.is_empty();
         if let Some(folders) = process.folders.as_ref().filter(|_| !made) {
             let path = plan.places.path(&folders.cwd);
             if !path.is_dir() {
