@@ -98,7 +98,7 @@ struct Family {
     born_in: BTreeMap<i32, i32>,
     /// Who adopts the orphans of a process that ends.
     adopter: BTreeMap<i32, i32>,
-    /// Stand-ins that make orphans in a leader's session, by (leader, adopter).
+    /// Stand-ins that make orphans, by (maker, adopter).
     go_betweens: BTreeMap<(i32, i32), i32>,
 }
 
@@ -169,9 +169,9 @@ impl Family {
                 continue;
             }
             let (maker, beside) = match births.way(*pid, node) {
-                (Way::ByParent, _) => (node.ppid, false),
-                (Way::Beside, session) => (session, true),
-                (Way::Below, session) => (self.go_between(session, node.ppid, *pid)?, false),
+                Way::ByParent => (node.ppid, false),
+                Way::Beside(leader) => (leader, true),
+                Way::Below(maker) => (self.go_between(maker, node.ppid, *pid)?, false),
             };
             self.maker.insert(*pid, maker);
             self.siblings.extend(beside.then_some(*pid));
@@ -179,9 +179,9 @@ impl Family {
         Ok(())
     }
 
-    /// The child of a session's leader whose orphans `adopter` gets.
-    fn go_between(&mut self, leader: i32, adopter: i32, orphan: i32) -> Result<i32, Unbuildable> {
-        if let Some(known) = self.go_betweens.get(&(leader, adopter)) {
+    /// A child of `maker` whose orphans `adopter` gets.
+    fn go_between(&mut self, maker: i32, adopter: i32, orphan: i32) -> Result<i32, Unbuildable> {
+        if let Some(known) = self.go_betweens.get(&(maker, adopter)) {
             return Ok(*known);
         }
         let number = (2..i32::MAX).find(|number| !self.taken.contains(number));
@@ -190,9 +190,13 @@ impl Family {
             what: "a family that takes all numbers".to_owned(),
         })?;
         self.taken.insert(number);
-        self.stand_in(number, leader, leader, leader);
-        self.maker.insert(number, leader);
-        self.go_betweens.insert((leader, adopter), number);
+        let (session, group) = match self.nodes.get(&maker) {
+            Some(node) => (node.sid, node.pgid),
+            None => (0, 0),
+        };
+        self.stand_in(number, maker, group, session);
+        self.maker.insert(number, maker);
+        self.go_betweens.insert((maker, adopter), number);
         self.adopter.insert(number, adopter);
         Ok(number)
     }
