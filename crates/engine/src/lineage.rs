@@ -57,6 +57,7 @@ pub(crate) struct Unbuildable {
 pub(crate) fn plan(kin: &[Kin], taken: &BTreeSet<i32>) -> Result<Vec<Step>, Unbuildable> {
     let mut family = Family::new(kin, taken);
     family.stand_in_for_leaders(kin);
+    family.hold_groups(kin);
     family.find_makers()?;
     let mut steps = family.births()?;
     family.groups(&mut steps);
@@ -153,6 +154,28 @@ impl Family {
         }
     }
 
+    /// A group all of whose members lead others, or did, would be empty when the first of them comes: somebody holds it.
+    fn hold_groups(&mut self, kin: &[Kin]) {
+        let groups: BTreeSet<i32> = kin.iter().map(|k| k.pgid).filter(|group| *group != 0).collect();
+        for group in &groups {
+            let mut members = kin.iter().filter(|k| k.pgid == *group);
+            if members
+                .clone()
+                .all(|k| k.pid != *group && groups.contains(&k.pid))
+                && let Some(member) = members.next()
+                && let Some(number) = self.free_number()
+            {
+                self.stand_in(number, member.sid, *group, member.sid);
+            }
+        }
+    }
+
+    fn free_number(&mut self) -> Option<i32> {
+        let number = (2..i32::MAX).find(|number| !self.taken.contains(number))?;
+        self.taken.insert(number);
+        Some(number)
+    }
+
     fn find_makers(&mut self) -> Result<(), Unbuildable> {
         let nodes = self.nodes.clone();
         let births = Births::search(&nodes)?;
@@ -184,12 +207,10 @@ impl Family {
         if let Some(known) = self.go_betweens.get(&(maker, adopter)) {
             return Ok(*known);
         }
-        let number = (2..i32::MAX).find(|number| !self.taken.contains(number));
-        let number = number.ok_or_else(|| Unbuildable {
+        let number = self.free_number().ok_or_else(|| Unbuildable {
             pid: orphan,
             what: "a family that takes all numbers".to_owned(),
         })?;
-        self.taken.insert(number);
         let (session, group) = match self.nodes.get(&maker) {
             Some(node) => (node.sid, node.pgid),
             None => (0, 0),

@@ -244,6 +244,11 @@ fn ended_leaders_stay_to_be_waited_for() {
     comes_back(&[kin(10, 0, 10, 10), leader, kin(12, 0, 11, 11), kin(13, 0, 13, 11)]);
 }
 
+#[test]
+fn two_that_lead_each_other_s_group() {
+    comes_back(&[kin(10, 0, 10, 10), kin(11, 10, 12, 10), kin(12, 10, 11, 10)]);
+}
+
 /// Two children of 10 were orphans of sessions that 20 and 21 led; one came by way of the other.
 #[test]
 fn a_leader_that_had_more_above_it_once() {
