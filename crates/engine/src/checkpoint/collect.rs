@@ -83,6 +83,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     let mut adopts = false;
     for (stream, (frozen, record)) in (0..).zip(frozen.processes.iter_mut().zip(&mut processes)) {
         let shared = Shared {
+            descriptions: &descriptions,
             objects: &mut objects,
             sysv: &mut sysv,
             ended: &mut ended,
@@ -137,6 +138,7 @@ fn look_at(
 
 /// What belongs to several processes.
 struct Shared<'a> {
+    descriptions: &'a Descriptions,
     objects: &'a mut Objects,
     sysv: &'a mut SystemV,
     ended: &'a mut [ProcessV1],
@@ -169,6 +171,9 @@ fn collect_process(
     }
     let ask = |record: &mut ProcessV1, remote: &mut Remote<'_>| {
         process::collect_inside(pid, record, remote)?;
+        shared
+            .descriptions
+            .collect_inside(pid, &mut record.descriptors, remote)?;
         kinship::ask_how_ended(remote, record.pid, shared.ended)
             .context(|| format!("cannot ask for the ended children of process {pid}"))?;
         memory::collect_inside(pid, &mut address_space, remote)?;
