@@ -118,8 +118,13 @@ impl Stage {
         come_back: &ComeBackArgs,
         folder: &OwnedFolder,
     ) -> Result<(Tree, Lead)> {
-        let first = images.first().ok_or_else(|| Failure::said("the checkpoint has no image"))?;
-        let next = folder.folder.next_generation()?.max(first.identity.generation + 1);
+        let first = images
+            .first()
+            .ok_or_else(|| Failure::said("the checkpoint has no image"))?;
+        let next = folder
+            .folder
+            .next_generation()?
+            .max(first.identity.generation + 1);
         let options = self.settings.engine_options(&first.state(), next, false);
         let restart = restart_options(come_back);
         let lead = Lead::begin(&folder.path, &options, &restart, next)?;

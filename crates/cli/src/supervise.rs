@@ -17,6 +17,7 @@ pub use record::Settings;
 pub use signals::Signals;
 pub use writing::{Durable, Writing};
 
+use crate::cluster::lead::Lead;
 use crate::control::Reply;
 use crate::failure::{Context, Failure, Result};
 use crate::message;
@@ -25,7 +26,6 @@ use crate::registry::Registration;
 use crate::sink::Sink;
 use crate::state::{LastCheckpoint, State};
 use nix::sys::signal::Signal;
-use crate::cluster::lead::Lead;
 use nodes::Led;
 use relay::{Action, Circumstances, Received};
 use rethaw_engine::tree::{Ended, Tree};

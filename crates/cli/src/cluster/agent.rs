@@ -87,7 +87,9 @@ impl Agent {
                     last_heard = Instant::now();
                     self.go_on_alone();
                 }
-                Err(failure) if self.tree.is_none() && last_heard.elapsed() > PATIENCE => return Err(failure),
+                Err(failure) if self.tree.is_none() && last_heard.elapsed() > PATIENCE => {
+                    return Err(failure);
+                }
                 Err(_) => {}
             }
             if self.tree.is_some() && self.is_over()? {
@@ -158,8 +160,12 @@ impl Agent {
 
     /// Whether its last process has ended.
     fn is_over(&mut self) -> Result<bool> {
-        let Some(tree) = &mut self.tree else { return Ok(false) };
-        let Some(ended) = tree.reap()? else { return Ok(false) };
+        let Some(tree) = &mut self.tree else {
+            return Ok(false);
+        };
+        let Some(ended) = tree.reap()? else {
+            return Ok(false);
+        };
         self.main_status = match ended {
             tree::Ended::Exited(status) => Some(status << 8),
             tree::Ended::Signalled(signal) => Some(signal),
@@ -289,7 +295,9 @@ impl Agent {
     }
 
     fn go(&mut self, link: &Link) -> Result<()> {
-        let Some(prepared) = self.prepared.take() else { return Ok(()) };
+        let Some(prepared) = self.prepared.take() else {
+            return Ok(());
+        };
         match prepared.resume() {
             Ok((tree, report)) => {
                 report.warnings.iter().for_each(message::warn);

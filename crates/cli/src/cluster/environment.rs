@@ -28,7 +28,9 @@ const SETTINGS: [(&str, &str); 6] = [
 pub fn set(command: &mut Command, folder: &Path, computation: &str) {
     command.env(rsh::COMPUTATION, computation);
     let shell = folder.join(rsh::NAME);
-    let Ok(myself) = std::env::current_exe() else { return };
+    let Ok(myself) = std::env::current_exe() else {
+        return;
+    };
     let _ = std::fs::remove_file(&shell);
     if std::os::unix::fs::symlink(myself, &shell).is_err() {
         // Without it, such launchers work as always, and what they start elsewhere is outside of the computation.

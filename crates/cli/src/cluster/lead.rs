@@ -105,7 +105,11 @@ impl Lead {
     pub fn start_on(&mut self, node: String, program: Program, client: UnixStream) {
         let ticket = self.ticket();
         self.waiting.insert(ticket, client);
-        self.hub.command(Command::StartOn { ticket, node, program });
+        self.hub.command(Command::StartOn {
+            ticket,
+            node,
+            program,
+        });
     }
 
     /// Brings a checkpoint back together with the agents that come.
@@ -138,7 +142,8 @@ impl Lead {
 
     /// Collects those that have ended.
     pub fn reap(&mut self) {
-        self.starters.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        self.starters
+            .retain_mut(|child| matches!(child.try_wait(), Ok(None)));
     }
 
     /// Keeps in mind who is there.
@@ -160,11 +165,17 @@ impl Lead {
         Terms::withdraw(&self.folder);
         if self.has_others() {
             self.hub.command(Command::Kill);
-            let _ = self.link.send(rethaw_cluster::Report::Ended(rethaw_cluster::Ended { status: None }));
+            let _ = self
+                .link
+                .send(rethaw_cluster::Report::Ended(rethaw_cluster::Ended {
+                    status: None,
+                }));
             while let Ok(Some(news)) = self.news(Some(PATIENCE)) {
                 if let News::Over { silent } = news {
                     for node in silent {
-                        message::warn(format!("nothing was heard of {node}: programs may still run there"));
+                        message::warn(format!(
+                            "nothing was heard of {node}: programs may still run there"
+                        ));
                     }
                     break;
                 }

@@ -3,8 +3,8 @@
 
 use super::place::own_addresses;
 use crate::failure::{Failure, Result};
-use crate::state::{read_json, write_json};
 use crate::place::{Machine, host_name};
+use crate::state::{read_json, write_json};
 use rethaw_cluster::{Hello, Secret, VERSION};
 use rethaw_engine::checkpoint::{External, Options, PauseMethod};
 use rethaw_engine::others::Meeting;
@@ -74,7 +74,8 @@ impl Terms {
     /// What was left there.
     pub fn find(folder: &Path) -> Result<(Terms, Secret)> {
         let terms = read_json(&folder.join(FILE)).map_err(said)?;
-        let terms = terms.ok_or_else(|| Failure::said(format!("no coordinator is known in {}", folder.display())))?;
+        let terms =
+            terms.ok_or_else(|| Failure::said(format!("no coordinator is known in {}", folder.display())))?;
         Ok((terms, Secret::load(&folder.join(KEY)).map_err(said)?))
     }
 
@@ -99,7 +100,11 @@ impl Terms {
                 2 => PauseMethod::Stop,
                 _ => PauseMethod::Auto,
             },
-            compression: if self.compress { Compression::Zstd } else { Compression::None },
+            compression: if self.compress {
+                Compression::Zstd
+            } else {
+                Compression::None
+            },
             external: match self.external {
                 1 => External::Close,
                 2 => External::Reset,

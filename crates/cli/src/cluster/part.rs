@@ -31,7 +31,13 @@ enum Stage {
 impl Part {
     /// Freezes, collects and lets run again, each together with all other nodes. If that is not possible here, the
     /// coordinator is told; everything runs then.
-    pub fn begin(tree: &mut Tree, link: &Link, freeze: &Freeze, options: &Options, image: &Path) -> Option<Part> {
+    pub fn begin(
+        tree: &mut Tree,
+        link: &Link,
+        freeze: &Freeze,
+        options: &Options,
+        image: &Path,
+    ) -> Option<Part> {
         let mut steps = Steps {
             link,
             attempt: freeze.attempt,
@@ -140,7 +146,9 @@ impl Steps<'_> {
                     return Err(Error::Elsewhere(abort.sentence));
                 }
                 Some(Order::Abort(_)) | None => {}
-                Some(Order::Kill(_)) => return Err(Error::Elsewhere("the computation is to end".to_string())),
+                Some(Order::Kill(_)) => {
+                    return Err(Error::Elsewhere("the computation is to end".to_string()));
+                }
                 Some(order) => return Ok(order),
             }
         }
@@ -172,7 +180,9 @@ impl Others for Steps<'_> {
     }
 
     fn drained(&mut self) -> EngineResult<()> {
-        self.say(Report::Drained(Drained { attempt: self.attempt }))?;
+        self.say(Report::Drained(Drained {
+            attempt: self.attempt,
+        }))?;
         match self.next()? {
             Order::Collect(_) => Ok(()),
             _ => Err(out_of_step()),
@@ -180,7 +190,9 @@ impl Others for Steps<'_> {
     }
 
     fn collected(&mut self) -> EngineResult<()> {
-        self.say(Report::Collected(Collected { attempt: self.attempt }))?;
+        self.say(Report::Collected(Collected {
+            attempt: self.attempt,
+        }))?;
         match self.next()? {
             Order::Resume(_) => Ok(()),
             _ => Err(out_of_step()),

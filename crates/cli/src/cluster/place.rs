@@ -15,7 +15,9 @@ pub const REMOTE_SHELL: &str = "RETHAW_RSH";
 pub fn own_addresses() -> Vec<IpAddr> {
     let mut found: Vec<IpAddr> = Vec::new();
     for interface in nix::ifaddrs::getifaddrs().into_iter().flatten() {
-        let Some(address) = interface.address else { continue };
+        let Some(address) = interface.address else {
+            continue;
+        };
         let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
         let v6 = || address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip()));
         if let Some(ip) = v4.or_else(v6)
@@ -91,13 +93,29 @@ pub fn start_agent(host: &str, folder: &Path, number: Option<u32>) -> Result<Chi
 fn by_srun(host: &str, words: &[String]) -> Command {
     let mut command = Command::new("srun");
     command
-        .args(["--overlap", "--nodes=1", "--ntasks=1", "--mpi=none", "--cpu-bind=none", "--quiet"])
+        .args([
+            "--overlap",
+            "--nodes=1",
+            "--ntasks=1",
+            "--mpi=none",
+            "--cpu-bind=none",
+            "--quiet",
+        ])
         .arg(format!("--nodelist={host}"))
         .args(words);
     // What this step was given is not for the other one.
     for (name, _) in std::env::vars_os() {
-        let of_step = ["SLURM_STEP", "SLURM_TASK", "SLURM_NTASKS", "SLURM_CPU_BIND", "SLURM_MEM"];
-        if name.to_str().is_some_and(|name| of_step.iter().any(|prefix| name.starts_with(prefix))) {
+        let of_step = [
+            "SLURM_STEP",
+            "SLURM_TASK",
+            "SLURM_NTASKS",
+            "SLURM_CPU_BIND",
+            "SLURM_MEM",
+        ];
+        if name
+            .to_str()
+            .is_some_and(|name| of_step.iter().any(|prefix| name.starts_with(prefix)))
+        {
             command.env_remove(name);
         }
     }
@@ -110,10 +128,10 @@ fn by_remote_shell(host: &str, words: &[String]) -> Command {
     let mut shell = shell.split_ascii_whitespace();
     let mut command = Command::new(shell.next().unwrap_or("ssh"));
     let quoted: Vec<String> = words.iter().map(|word| quote(word)).collect();
-    command
-        .args(shell)
-        .arg(host)
-        .arg(format!("setsid {} </dev/null >/dev/null 2>&1 &", quoted.join(" ")));
+    command.args(shell).arg(host).arg(format!(
+        "setsid {} </dev/null >/dev/null 2>&1 &",
+        quoted.join(" ")
+    ));
     command
 }
 
@@ -136,10 +154,16 @@ mod tests {
         assert_eq!(assigned(&["a", "b"], "a", None), ["a", "b"]);
         assert_eq!(assigned(&["a", "b"], "a", Some(&["a", "b"])), ["a", "b"]);
         assert_eq!(assigned(&["a", "b"], "c", Some(&["c", "d"])), ["c", "d"]);
-        assert_eq!(assigned(&["a", "b", "c"], "b", Some(&["b", "c", "d"])), ["b", "d", "c"]);
+        assert_eq!(
+            assigned(&["a", "b", "c"], "b", Some(&["b", "c", "d"])),
+            ["b", "d", "c"]
+        );
         assert_eq!(assigned(&["a", "b"], "b", Some(&["b"])), ["b", "b"]);
         assert_eq!(assigned(&["a", "b"], "b", None), ["b", "a"]);
-        assert_eq!(assigned(&["a", "b", "c"], "x", Some(&["x", "y"])), ["x", "y", "x"]);
+        assert_eq!(
+            assigned(&["a", "b", "c"], "x", Some(&["x", "y"])),
+            ["x", "y", "x"]
+        );
         assert_eq!(assigned(&["a"], "z", None), ["z"]);
     }
 }

@@ -39,7 +39,12 @@ fn plan(images: &[Saved]) -> RestartPlan {
     let planned = (0..).zip(images).map(|(agent, image)| PlannedImage {
         agent,
         node: host(image),
-        addresses: image.computation.taken.as_ref().map(|taken| taken.addresses.clone()).unwrap_or_default(),
+        addresses: image
+            .computation
+            .taken
+            .as_ref()
+            .map(|taken| taken.addresses.clone())
+            .unwrap_or_default(),
         image: image.path.as_os_str().as_bytes().to_vec(),
     });
     RestartPlan {
@@ -68,7 +73,9 @@ fn come_back(lead: &mut Lead, images: &[Saved]) -> Result<(Tree, Told)> {
                 }
                 News::RestartFailed(cause) => return Err(Failure::said(cause.to_string())),
                 News::NodeLost { node, reason, .. } => {
-                    return Err(Failure::said(format!("{node} was lost during the restart: {reason}")));
+                    return Err(Failure::said(format!(
+                        "{node} was lost during the restart: {reason}"
+                    )));
                 }
                 _ => {}
             }
@@ -79,7 +86,9 @@ fn come_back(lead: &mut Lead, images: &[Saved]) -> Result<(Tree, Told)> {
 
 /// None: not possible here, which the coordinator is told, and all others by it.
 fn rebuild(lead: &Lead, images: &[Saved], prepare: &Prepare) -> Result<Option<Prepared>> {
-    let Some(image) = images.first() else { return Ok(None) };
+    let Some(image) = images.first() else {
+        return Ok(None);
+    };
     let options = lead.terms.restart(lead.terms.meeting(&prepare.nodes));
     let meter = Meter::new(format!("reading {}", image.path.display()));
     let outcome = restart::prepare(&image.path, &options, &|done, all| meter.set(done, all));
@@ -94,6 +103,8 @@ fn rebuild(lead: &Lead, images: &[Saved], prepare: &Prepare) -> Result<Option<Pr
             (Report::Failed(failed), None)
         }
     };
-    lead.link.send(report).map_err(|error| Failure::said(error.to_string()))?;
+    lead.link
+        .send(report)
+        .map_err(|error| Failure::said(error.to_string()))?;
     Ok(prepared)
 }

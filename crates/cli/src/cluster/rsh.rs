@@ -49,7 +49,9 @@ pub fn rsh(words: &[OsString]) -> Result<ExitCode> {
     let request = RemoteCommand {
         host: host.clone(),
         command: remote_command(&listener, &token, &command)?,
-        folder: std::env::current_dir().map(|folder| folder.as_os_str().into()).ok(),
+        folder: std::env::current_dir()
+            .map(|folder| folder.as_os_str().into())
+            .ok(),
     };
     demand(&supervisor()?, Request::Remote(request))?;
     let stream = await_token(&listener, &token)
@@ -126,7 +128,9 @@ fn await_token(listener: &TcpListener, token: &str) -> Option<TcpStream> {
         if !is_readable(listener.as_fd()) {
             continue;
         }
-        let Ok((mut stream, _)) = listener.accept() else { continue };
+        let Ok((mut stream, _)) = listener.accept() else {
+            continue;
+        };
         let mut shown = vec![0; token.len()];
         let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
         if stream.read_exact(&mut shown).is_ok() && shown == token.as_bytes() {
@@ -207,7 +211,10 @@ pub fn remote(words: &[OsString]) -> Result<ExitCode> {
 
 fn connect(addresses: &str) -> Result<TcpStream> {
     let mut last = std::io::Error::from(std::io::ErrorKind::InvalidInput);
-    for address in addresses.split(',').filter_map(|text| text.parse::<SocketAddr>().ok()) {
+    for address in addresses
+        .split(',')
+        .filter_map(|text| text.parse::<SocketAddr>().ok())
+    {
         match TcpStream::connect_timeout(&address, Duration::from_secs(5)) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
@@ -257,7 +264,10 @@ mod tests {
     #[test]
     fn command_lines_of_ssh() {
         let expected = |host: &str, command: &str| Some((host.to_owned(), OsString::from(command)));
-        assert_eq!(parsed(&["node2", "orted", "-mca"]), expected("node2", "orted -mca"));
+        assert_eq!(
+            parsed(&["node2", "orted", "-mca"]),
+            expected("node2", "orted -mca")
+        );
         assert_eq!(
             parsed(&["-x", "-o", "BatchMode yes", "me@node2", "a", "'b c'"]),
             expected("node2", "a 'b c'")

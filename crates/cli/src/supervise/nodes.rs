@@ -9,7 +9,10 @@ use crate::control::{RemoteCommand, Reply};
 use crate::failure::{Failure, Result, status};
 use crate::message;
 use crate::state::LastCheckpoint;
-use rethaw_cluster::{Commit, Committed, Failed, Freeze, News, Order as Step, Outcome as Fate, Passing, Program, Report, Verdict};
+use rethaw_cluster::{
+    Commit, Committed, Failed, Freeze, News, Order as Step, Outcome as Fate, Passing, Program, Report,
+    Verdict,
+};
 use rethaw_image::Identity;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -31,7 +34,10 @@ impl Supervisor {
         let program = Program {
             command: request.command.iter().map(|word| word.bytes().to_vec()).collect(),
             environment: Vec::new(),
-            folder: request.folder.map(|folder| folder.bytes().to_vec()).unwrap_or_default(),
+            folder: request
+                .folder
+                .map(|folder| folder.bytes().to_vec())
+                .unwrap_or_default(),
         };
         lead.start_on(request.host, program, stream);
         self.take_news();
@@ -42,7 +48,9 @@ impl Supervisor {
             return Ok(());
         }
         let Some(folder) = self.sink.folder() else {
-            return Err(Failure::said("programs on several nodes need a checkpoint folder: use `rethaw run`"));
+            return Err(Failure::said(
+                "programs on several nodes need a checkpoint folder: use `rethaw run`",
+            ));
         };
         let folder = folder.to_path_buf();
         let next = self.next_generation();
@@ -118,7 +126,9 @@ impl Supervisor {
     }
 
     fn freeze_part(&mut self, freeze: &Freeze) {
-        let image = self.sink.agent_image_path(freeze.generation, freeze.index, freeze.agents);
+        let image = self
+            .sink
+            .agent_image_path(freeze.generation, freeze.index, freeze.agents);
         let mut options = self.engine_options(freeze.generation, freeze.stop);
         options.identity = Identity {
             agent: freeze.index,
@@ -139,7 +149,9 @@ impl Supervisor {
 
     /// All images are durable: together they become the newest checkpoint.
     fn commit_part(&mut self, commit: &Commit) {
-        let outcome = self.sink.commit_all(commit.generation, commit.images.len() as u32);
+        let outcome = self
+            .sink
+            .commit_all(commit.generation, commit.images.len() as u32);
         let report = match outcome {
             Ok(()) => Report::Committed(Committed {
                 attempt: commit.attempt,
@@ -156,7 +168,10 @@ impl Supervisor {
     }
 
     fn end_part(&mut self, attempt: u64, fate: Fate, keep_image: bool) {
-        let part = self.lead.as_mut().and_then(|lead| lead.part.take_if(|part| part.attempt == attempt));
+        let part = self
+            .lead
+            .as_mut()
+            .and_then(|lead| lead.part.take_if(|part| part.attempt == attempt));
         let Some(part) = part else { return };
         let outcome = match fate {
             Fate::Committed => part.keep(&mut self.tree).map(drop),
@@ -177,7 +192,9 @@ impl Supervisor {
                 News::Wanted { node } => self.fetch_agent(&node, None),
                 News::Started { ticket, error } => self.answer_start(ticket, error),
                 News::Verdict(verdict) => self.hear_verdict(verdict),
-                News::NodeLost { node, reason, killed, .. } => self.lose_node(&node, &reason, killed),
+                News::NodeLost {
+                    node, reason, killed, ..
+                } => self.lose_node(&node, &reason, killed),
                 _ => {}
             }
         }

@@ -70,7 +70,9 @@ impl Settings {
             command: state.command.iter().map(|word| word.bytes().to_vec()).collect(),
             start_folder: state.start_folder.bytes().to_vec(),
             addresses: own_addresses().iter().map(ToString::to_string).collect(),
-            launcher: launcher.map(|&(fd, dev, ino)| Inherited { fd, dev, ino }).collect(),
+            launcher: launcher
+                .map(|&(fd, dev, ino)| Inherited { fd, dev, ino })
+                .collect(),
             save_open_files: self.save_open_files,
             pause_method: self.pause_method,
             compression: self.compression,

@@ -54,7 +54,9 @@ pub(super) fn rebuild<'a>(
     ends: impl Iterator<Item = (u32, End<'a>)>,
     meeting: &Meeting,
 ) -> Result<BTreeMap<u32, OwnedFd>> {
-    let mut ways = ends.map(|(number, end)| way(number, end)).collect::<Result<Vec<_>>>()?;
+    let mut ways = ends
+        .map(|(number, end)| way(number, end))
+        .collect::<Result<Vec<_>>>()?;
     // The same order on all nodes, so that none waits for one that waits for it.
     ways.sort_by_key(Way::key);
     let deadline = Instant::now() + PATIENCE;
@@ -136,7 +138,8 @@ fn try_reach(way: &Way<'_>, place: &Place<'_>) -> Result<OwnedFd> {
     }
     let anywhere = SocketAddr::new(way.own.ip(), 0);
     let socket = internet::bound(way.end.1, Some(anywhere))?;
-    connect_within(&socket, way.peer).context(|| format!("cannot connect {} with {} again", way.own, way.peer))?;
+    connect_within(&socket, way.peer)
+        .context(|| format!("cannot connect {} with {} again", way.own, way.peer))?;
     Ok(socket)
 }
 
@@ -144,7 +147,9 @@ fn try_reach(way: &Way<'_>, place: &Place<'_>) -> Result<OwnedFd> {
 fn introduce(socket: OwnedFd, way: &Way<'_>, meeting: &Meeting) -> Result<OwnedFd> {
     let mut stream = stream(socket).context(|| "cannot use a socket".to_owned())?;
     let name = || format!("cannot reach the node at {}", way.peer);
-    stream.write_all(&introduction(way.key(), meeting)).context(name)?;
+    stream
+        .write_all(&introduction(way.key(), meeting))
+        .context(name)?;
     Ok(stream.into())
 }
 
@@ -212,7 +217,9 @@ fn await_all(
         let Some(socket) = accept(listener).context(|| format!("cannot accept at {}", first.own))? else {
             continue;
         };
-        let Some(shown) = introduced(&socket) else { continue };
+        let Some(shown) = introduced(&socket) else {
+            continue;
+        };
         let known = missing
             .iter()
             .position(|way| introduction(way.key(), meeting) == shown);
@@ -262,7 +269,12 @@ struct Told {
 
 /// Fills both directions again.
 fn refill(way: &Way<'_>, socket: OwnedFd) -> Result<OwnedFd> {
-    let name = || format!("cannot put back the bytes in flight between {} and {}", way.own, way.peer);
+    let name = || {
+        format!(
+            "cannot put back the bytes in flight between {} and {}",
+            way.own, way.peer
+        )
+    };
     let (connection, record) = way.end;
     internet::set_sizes(socket.as_fd(), record).context(name)?;
     let room = if connection.queue.is_empty() {
@@ -270,11 +282,17 @@ fn refill(way: &Way<'_>, socket: OwnedFd) -> Result<OwnedFd> {
     } else {
         Some(Room::make(&socket).context(name)?)
     };
-    let told = exchange(&socket, record.shutdown, &connection.queue).map_err(cut_off).context(name)?;
-    send_back(&socket, &told.queue, connection.queue.len()).map_err(cut_off).context(name)?;
+    let told = exchange(&socket, record.shutdown, &connection.queue)
+        .map_err(cut_off)
+        .context(name)?;
+    send_back(&socket, &told.queue, connection.queue.len())
+        .map_err(cut_off)
+        .context(name)?;
     room.map_or(Ok(()), Room::leave).context(name)?;
     for which in [Timeout::Recv, Timeout::Send] {
-        set_socket_timeout(&socket, which, None).map_err(io::Error::from).context(name)?;
+        set_socket_timeout(&socket, which, None)
+            .map_err(io::Error::from)
+            .context(name)?;
     }
     finish(&socket, record)?;
     let other = SocketV1 {
@@ -303,11 +321,15 @@ fn exchange(socket: &OwnedFd, shutdown: u32, queue: &[u8]) -> io::Result<Told> {
         });
         let length = u64::from(low) | u64::from(high) << 32;
         if length > MOST {
-            return Err(io::Error::other(format!("{length} bytes are said to wait at the other end")));
+            return Err(io::Error::other(format!(
+                "{length} bytes are said to wait at the other end"
+            )));
         }
         let mut queue = vec![0; length as usize];
         receiver.read_exact(&mut queue)?;
-        let sent = sent.join().map_err(|_| io::Error::other("the sending thread failed"))?;
+        let sent = sent
+            .join()
+            .map_err(|_| io::Error::other("the sending thread failed"))?;
         sent.map(|()| Told { shutdown, queue })
     })
 }
@@ -328,6 +350,7 @@ fn send_back(socket: &OwnedFd, others: &[u8], expected: usize) -> io::Result<()>
             acknowledge(socket.as_fd());
             std::thread::sleep(Duration::from_micros(200));
         }
-        sent.join().map_err(|_| io::Error::other("the sending thread failed"))?
+        sent.join()
+            .map_err(|_| io::Error::other("the sending thread failed"))?
     })
 }

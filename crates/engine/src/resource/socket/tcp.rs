@@ -87,7 +87,9 @@ impl Ends {
         all: &[Seen],
         others: &mut dyn Others,
     ) -> Result<BTreeMap<(SocketAddr, SocketAddr), bool>> {
-        Ends::connected(all).with_waiting(all)?.refuse_to_wait_for_others(all)?;
+        Ends::connected(all)
+            .with_waiting(all)?
+            .refuse_to_wait_for_others(all)?;
         let inside = others.frozen(self.leading_away())?;
         let elsewhere: BTreeMap<_, _> = inside
             .iter()
@@ -107,7 +109,10 @@ impl Ends {
         let arrived = drain::drain(flows)
             .context(cannot_drain)
             .and_then(|()| others.drained());
-        rooms.into_iter().try_for_each(drain::Room::leave).context(cannot_drain)?;
+        rooms
+            .into_iter()
+            .try_for_each(drain::Room::leave)
+            .context(cannot_drain)?;
         arrived.map(|()| elsewhere)
     }
 
