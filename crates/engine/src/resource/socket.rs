@@ -27,7 +27,6 @@ use crate::error::Context;
 use crate::others::{Meeting, Others};
 pub(crate) use make::MadeSockets;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketOptionV1, SocketV1};
-use rethaw_sys::inet_diag::canonical;
 use rethaw_sys::socket::{int_option, option, set_option};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
@@ -159,18 +158,16 @@ impl Farewell {
     }
 }
 
-/// The same beforehand, for a computation that may be killed at any moment: what leads to other machines, and what listens
-/// for them and hands it on to the connections that it accepts. Between loopback addresses the kernel forgets within a
-/// second.
+/// The same beforehand, for a computation that may be killed at any moment: connections, and what listens and hands it on
+/// to those that it accepts.
 pub(crate) fn expect_to_be_killed<'a>(seen: impl Iterator<Item = &'a Seen>, records: &[DescriptionV1]) {
     for (seen, record) in seen.zip(records) {
-        let socket = match &record.kind {
-            Some(DescriptionKind::TcpConnection(connection)) => connection.socket.as_ref(),
-            Some(DescriptionKind::Socket(socket)) if socket.listens => Some(socket),
-            _ => None,
+        let is_concerned = match &record.kind {
+            Some(DescriptionKind::TcpConnection(_)) => true,
+            Some(DescriptionKind::Socket(socket)) => socket.listens && socket.family != libc::AF_UNIX,
+            _ => false,
         };
-        let own = socket.and_then(|socket| address::parse(&socket.address).ok()?);
-        if own.is_some_and(|own| !canonical(own).ip().is_loopback()) {
+        if is_concerned {
             reuse_address(seen.duplicate.as_fd());
         }
     }
