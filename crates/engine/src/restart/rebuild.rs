@@ -89,7 +89,7 @@ impl Rebuilt {
         let mut table = Table::new(plan, init, terminals, pidfds, workshop, &objects, warnings)?;
         rebuilt.parents.push(parent);
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
-            folder::enter_deleted(stub, record, &objects)?;
+            folder::enter_nameless(stub, record, &objects)?;
             table.rebuild(stub, record, &objects, warnings)?;
         }
         objects.seal()?;
