@@ -438,6 +438,9 @@ pub struct Abort {
     /// Whether the manifest was written is not known: the image must stay.
     #[prost(bool, tag = "4")]
     pub keep_image: bool,
+    /// Host name of the node where it was; empty where `agent` is not set.
+    #[prost(string, tag = "5")]
+    pub node: String,
 }
 
 /// Start a program.

@@ -5,7 +5,6 @@ use super::*;
 use crate::message::{
     Collect, Commit, Done, Drain, End, Failed, Freeze, Frozen, Image, Passing, Resume, Written,
 };
-use std::collections::BTreeSet;
 
 /// One attempt at a checkpoint.
 #[derive(Debug)]
