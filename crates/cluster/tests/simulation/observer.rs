@@ -171,16 +171,14 @@ impl Observer {
         });
         match news {
             News::Verdict(verdict) => self.hears_verdict(verdict),
-            News::Began { attempt, .. } => {
-                // The last one can have ended with its last agent.
-                if self.open.as_ref().is_some_and(|(open, ..)| open != attempt) {
-                    let (open, ..) = self.open.take().unwrap();
-                    let frozen: Vec<_> = self.frozen.iter().collect();
-                    assert!(
-                        frozen.is_empty(),
-                        "attempt {open} is not over: {frozen:?} stand still"
-                    );
-                }
+            // The last attempt can have ended with its last agent.
+            News::Began { attempt, .. } if !self.is_open(*attempt) => {
+                self.open = None;
+                assert!(
+                    self.frozen.is_empty(),
+                    "{:?} stand still when {attempt} begins",
+                    self.frozen
+                );
             }
             News::Restarted { .. } => {
                 self.preparing = None;
