@@ -95,7 +95,8 @@ pub struct Drain {
     /// Of [`Freeze`].
     #[prost(uint64, tag = "1")]
     pub attempt: u64,
-    /// Those of the ends in [`Frozen`](super::Frozen) whose other end is another agent's, in no order. All others are the outside.
+    /// Those of the ends in [`Frozen`](super::Frozen) whose other end is another agent's, in no order. All others are
+    /// the outside.
     #[prost(message, repeated, tag = "2")]
     pub inside: Vec<Inside>,
 }
