@@ -20,6 +20,8 @@ mod restart;
 mod start;
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod checkpoint_tests;
 #[cfg(test)]
 mod matching_tests;

@@ -397,6 +397,7 @@ impl Coordinator {
         };
         let others = match current.pending.len() {
             0 | 1 => String::new(),
+            2 => ", nor did another".to_string(),
             count => format!(", nor did {} others", count - 1),
         };
         let Some(key) = current.pending.first().copied() else {
