@@ -63,12 +63,16 @@ const UNTIL_COMMIT: [fn(u64) -> Report; 4] = [frozen, drained, collected, writte
 fn each_step_waits_for_all() {
     let mut bench = Bench::of(2);
     bench.request(1, false);
-    let freeze = Order::Freeze(Freeze {
-        attempt: 1,
-        generation: 5,
-        stop: false,
-    });
-    assert_eq!(bench.told(|order| *order == freeze), [0, 1]);
+    for key in [0, 1] {
+        let freeze = Freeze {
+            attempt: 1,
+            generation: 5,
+            stop: false,
+            image: key as u32,
+            images: 2,
+        };
+        assert_eq!(bench.orders(key), [&Order::Freeze(freeze)]);
+    }
     assert!(bench.say(1, frozen(1)).last.is_empty());
     assert_eq!(
         bench
@@ -245,6 +249,19 @@ fn who_ends_is_left_out_of_the_next_attempt() {
     };
     assert_eq!(commit.images.len(), 2);
     assert_eq!(bench.say(0, committed(1)).verdict().outcome, Outcome::Committed);
+}
+
+#[test]
+fn images_are_numbered_without_gaps() {
+    let mut bench = Bench::of(4);
+    bench.say(1, Report::Ended(Ended { status: None }));
+    bench.join(9, "n9", Some(20)).join(10, "n10", Some(11));
+    bench.request(1, false);
+    let places = [0, 2, 3, 10, 9].map(|key| match bench.orders(key)[0] {
+        Order::Freeze(freeze) => (freeze.image, freeze.images),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(places, [(0, 5), (1, 5), (2, 5), (3, 5), (4, 5)]);
 }
 
 #[test]

@@ -75,7 +75,7 @@ pub struct Refused {
     pub sentence: String,
 }
 
-/// First step of a checkpoint.
+/// First step of a checkpoint. The images of a checkpoint are numbered from 0 without gaps, which agents need not be.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub struct Freeze {
     /// Number of this attempt, never used again; every answer carries it.
@@ -87,6 +87,12 @@ pub struct Freeze {
     /// The computation ends once the checkpoint is durable: it stands still until [`Done`] or [`Abort`].
     #[prost(bool, tag = "3")]
     pub stop: bool,
+    /// Number of this agent's image in the checkpoint.
+    #[prost(uint32, tag = "4")]
+    pub image: u32,
+    /// How many images it has.
+    #[prost(uint32, tag = "5")]
+    pub images: u32,
 }
 
 /// Second step.
@@ -143,7 +149,7 @@ pub struct Commit {
     /// Of [`Freeze`].
     #[prost(uint64, tag = "2")]
     pub generation: u64,
-    /// All images, by agent number.
+    /// All images, by their number.
     #[prost(message, repeated, tag = "3")]
     pub images: Vec<Image>,
 }
@@ -172,6 +178,9 @@ pub struct Image {
     /// Checksum of the image's header.
     #[prost(fixed64, tag = "7")]
     pub header_checksum: u64,
+    /// Its number in the checkpoint.
+    #[prost(uint32, tag = "8")]
+    pub image: u32,
 }
 
 /// Last step.
@@ -243,7 +252,7 @@ impl Prepare {
 /// An image and its way to another node.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct NodeMove {
-    /// Whose.
+    /// Who rebuilds it; also the number of the image.
     #[prost(uint32, tag = "1")]
     pub agent: u32,
     /// IP addresses of the node where it was.

@@ -18,8 +18,8 @@ pub enum Program {
 pub struct Agent {
     pub number: Option<u32>,
     pub program: Program,
-    /// Attempt, generation, and whether it is to stop.
-    attempt: Option<(u64, u64, bool)>,
+    /// What it was told to freeze for.
+    attempt: Option<Freeze>,
     /// Of this attempt it has an image.
     image: bool,
     /// Has said farewell.
@@ -56,7 +56,7 @@ impl Agent {
 
     /// Whether an answer that was prepared for this attempt still makes sense.
     pub fn is_in(&self, attempt: u64) -> bool {
-        attempt == 0 || self.attempt.is_some_and(|(current, ..)| current == attempt)
+        attempt == 0 || self.attempt.is_some_and(|freeze| freeze.attempt == attempt)
     }
 
     /// Whether it waits for the end of an attempt.
@@ -100,7 +100,7 @@ impl Agent {
             Order::Freeze(one) => {
                 assert!(self.attempt.is_none(), "a new attempt before the last was over");
                 assert_ne!(self.program, Program::Rebuilt);
-                self.attempt = Some((one.attempt, one.generation, one.stop));
+                self.attempt = Some(one);
                 self.image = false;
                 self.program = Program::Frozen;
                 let frozen = Frozen {
@@ -126,17 +126,17 @@ impl Agent {
                     folder.manifests.contains(&one.generation),
                     "done without a manifest"
                 );
-                let stop = self.attempt.take().is_some_and(|(_, _, stop)| stop);
+                let stop = self.attempt.take().is_some_and(|freeze| freeze.stop);
                 return if stop { self.ends() } else { self.runs() };
             }
             Order::Abort(one) if one.attempt == 0 => return self.ends(),
             Order::Abort(one) => {
                 let current = self.attempt.take();
-                if let Some((_, generation, _)) = current
+                if let Some(freeze) = current
                     && self.image
                     && !one.keep_image
                 {
-                    folder.images.remove(&(generation, self.number.unwrap()));
+                    folder.images.remove(&(freeze.generation, freeze.image));
                 }
                 return self.runs();
             }
@@ -182,15 +182,16 @@ impl Agent {
     }
 
     fn writes(&mut self, attempt: u64, random: &mut Random, faults: &Faults, folder: &mut Folder) -> Step {
-        let (_, generation, stop) = self.attempt.unwrap();
-        if !stop {
+        let freeze = self.attempt.unwrap();
+        let generation = freeze.generation;
+        if !freeze.stop {
             self.program = Program::Runs;
         }
         if let Some(misfortune) = self.misfortune(random, faults, attempt) {
             return misfortune;
         }
         self.image = true;
-        let is_new = folder.images.insert((generation, self.number.unwrap()));
+        let is_new = folder.images.insert((generation, freeze.image));
         assert!(is_new, "checkpoint {generation} had been written before");
         if rolls(random, faults.crash) {
             return Step::Die;
@@ -213,11 +214,16 @@ impl Agent {
         if let Some(misfortune) = self.misfortune(random, faults, commit.attempt) {
             return misfortune;
         }
-        for image in &commit.images {
-            let is_there = folder.images.contains(&(commit.generation, image.agent));
-            assert!(is_there, "a manifest without the image of agent {}", image.agent);
+        let numbers: Vec<u32> = commit.images.iter().map(|image| image.image).collect();
+        let wanted: Vec<u32> = (0..self.attempt.unwrap().images).collect();
+        assert_eq!(numbers, wanted);
+        for image in &numbers {
+            assert!(
+                folder.images.contains(&(commit.generation, *image)),
+                "a manifest without image {image}"
+            );
         }
-        let parts = commit.images.iter().map(|image| image.agent).collect();
+        let parts = numbers;
         assert!(folder.manifests.insert(commit.generation), "committed twice");
         folder.bound.push((commit.generation, parts));
         if rolls(random, faults.crash) {

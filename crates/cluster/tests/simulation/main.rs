@@ -47,11 +47,13 @@ fn faults() -> impl Strategy<Value = Faults> {
 fn scenario() -> impl Strategy<Value = Scenario> {
     let delays = prop_oneof![Just(1u64), Just(50), Just(3000), Just(40_000)];
     let counts = (1usize..7, 0usize..4, 0usize..6, 0usize..4);
+    let seldom = || prop::bool::weighted(0.2);
     let ends = (
         any::<bool>(),
         prop::bool::weighted(0.1),
-        prop::bool::weighted(0.2),
+        seldom(),
         any::<bool>(),
+        seldom(),
     );
     (any::<u64>(), counts, delays, faults(), ends).prop_map(|(seed, counts, delay_ms, faults, ends)| {
         Scenario {
@@ -66,6 +68,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
             coordinator_dies: ends.1,
             stop: ends.2,
             local: ends.3,
+            kill: ends.4,
         }
     })
 }
@@ -95,6 +98,7 @@ fn without_faults_every_checkpoint_is_committed() {
             coordinator_dies: false,
             stop: false,
             local: true,
+            kill: false,
         };
         let world = World::new(scenario).run();
         let verdicts = &world.observer.verdicts;
@@ -135,6 +139,7 @@ fn all_outcomes_are_reached() {
             coordinator_dies: false,
             stop: seed % 5 == 0,
             local: seed % 2 == 0,
+            kill: seed % 7 == 0,
         };
         let world = World::new(scenario).run();
         for verdict in &world.observer.verdicts {
@@ -235,12 +240,13 @@ fn event() -> impl Strategy<Value = Event> {
     });
     prop_oneof![
         6 => (key(), prop::option::of(0u32..4)).prop_map(|(key, agent)| Event::Joined(key, hello(agent))),
-        40 => (key(), report()).prop_map(|(key, report)| Event::Received(key, report)),
+        60 => (key(), report()).prop_map(|(key, report)| Event::Received(key, report)),
         3 => key().prop_map(|key| Event::Lost(key, "gone".to_string())),
         6 => prop::bool::weighted(0.2)
             .prop_map(|stop| Event::Command(Command::Request { ticket: 0, stop, why: String::new() })),
         1 => start,
         1 => (1u32..4).prop_map(|images| Event::Command(Command::Restart(plan(images)))),
+        1 => Just(Event::Command(Command::Kill)),
         6 => Just(Event::Tick),
     ]
 }
@@ -282,6 +288,7 @@ proptest! {
         }
         prop_assert_eq!(coordinator.deadline(), None);
         observer.check_all_is_answered();
+        observer.check_all_has_exited();
     }
 }
 

@@ -24,11 +24,15 @@ pub struct Observer {
     answered: BTreeSet<u64>,
     starts_asked: BTreeSet<u64>,
     restarts: usize,
+    /// In this step.
+    restart_asked: bool,
     pub restarts_answered: usize,
     pub verdicts: Vec<Verdict>,
     /// Of the user's starts: why not.
     pub starts: BTreeMap<u64, Option<String>>,
     exited: BTreeSet<u64>,
+    /// Who must be told, within this step, that everything ends.
+    to_be_told: BTreeSet<Key>,
     pub is_over: bool,
     /// What else was told.
     pub names: Vec<&'static str>,
@@ -40,13 +44,21 @@ impl Observer {
     }
 
     pub fn sees(&mut self, event: &Event) {
+        assert!(
+            self.to_be_told.is_empty(),
+            "{:?} were not told the end",
+            self.to_be_told
+        );
         match event {
             Event::Joined(key, _) => drop(self.here.insert(*key)),
             Event::Lost(key, _) => self.gone(*key),
             Event::Received(key, report) if self.here.contains(key) => self.hears(*key, report),
             Event::Command(Command::Request { ticket, .. }) => drop(self.asked.insert(*ticket)),
             Event::Command(Command::StartOn { ticket, .. }) => drop(self.starts_asked.insert(*ticket)),
-            Event::Command(Command::Restart(_)) => self.restarts += 1,
+            Event::Command(Command::Restart(_)) => {
+                self.restarts += 1;
+                self.restart_asked = true;
+            }
             Event::Received(..) | Event::Command(_) | Event::Tick => (),
         }
     }
@@ -62,6 +74,7 @@ impl Observer {
     }
 
     fn gone(&mut self, key: Key) {
+        self.to_be_told.remove(&key);
         self.here.remove(&key);
         self.frozen.remove(&key);
     }
@@ -112,7 +125,9 @@ impl Observer {
                 self.frozen.remove(&key);
                 self.told.insert((one.attempt, key));
                 if one.attempt == 0 {
-                    self.preparing = None;
+                    if let Some(preparing) = &mut self.preparing {
+                        preparing.remove(&key);
+                    }
                 } else if self.is_open(one.attempt) && self.all_told(one.attempt) {
                     // A new attempt may follow without a verdict.
                     self.open = None;
@@ -124,6 +139,7 @@ impl Observer {
                     "something begins while others stand still"
                 );
             }
+            Order::Kill(_) => drop(self.to_be_told.remove(&key)),
             Order::Prepare(_) => drop(self.preparing.get_or_insert_default().insert(key)),
             Order::Go(_) => {
                 let preparing = self.preparing.as_ref().unwrap();
@@ -184,7 +200,14 @@ impl Observer {
                 self.preparing = None;
                 self.restarts_answered += 1;
             }
-            News::RestartFailed(_) => self.restarts_answered += 1,
+            // Refused while another one is under way.
+            News::RestartFailed(_) if self.restart_asked => self.restarts_answered += 1,
+            News::RestartFailed(_) => {
+                let preparing = self.preparing.take().unwrap_or_default();
+                assert!(preparing.is_disjoint(&self.here), "somebody waits for the others");
+                self.restarts_answered += 1;
+            }
+            News::NodeLost { killed: true, .. } => self.to_be_told.clone_from(&self.here),
             News::Started { ticket, error } => {
                 assert!(self.starts_asked.contains(ticket));
                 assert!(
@@ -223,6 +246,13 @@ impl Observer {
             assert!(committer.is_some());
         }
         self.verdicts.push(verdict.clone());
+    }
+
+    /// All agents are gone, and what they ran.
+    pub fn check_all_has_exited(&self) {
+        let started = self.starts.iter().filter(|(_, error)| error.is_none());
+        let started: BTreeSet<u64> = started.map(|(ticket, _)| *ticket).collect();
+        assert_eq!(started, self.exited);
     }
 
     /// Nothing hangs, nobody stands still.

@@ -24,6 +24,7 @@ pub struct Scenario {
     /// One of the requests ends the computation.
     pub stop: bool,
     pub local: bool,
+    pub kill: bool,
 }
 
 /// How many of a thousand steps go wrong in which way.
@@ -41,7 +42,7 @@ pub struct Faults {
 /// What all nodes see.
 #[derive(Debug, Default)]
 pub struct Folder {
-    /// Generation and agent number.
+    /// Generation and number of the image.
     pub images: BTreeSet<(u64, u32)>,
     pub manifests: BTreeSet<u64>,
     /// What each manifest binds.
@@ -182,6 +183,13 @@ impl World {
                 program,
             };
             self.at(Duration::from_millis(at), Happening::In(Event::Command(start)));
+        }
+        if self.scenario.kill {
+            let at = self.random.below(200_000);
+            self.at(
+                Duration::from_millis(at),
+                Happening::In(Event::Command(Command::Kill)),
+            );
         }
         if self.scenario.coordinator_dies {
             let at = self.random.below(120_000);
