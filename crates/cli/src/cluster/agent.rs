@@ -233,13 +233,13 @@ impl Agent {
         let identity = Identity {
             computation: terms.computation.clone(),
             generation: freeze.generation,
-            agent: freeze.index,
-            agents: freeze.agents,
+            agent: freeze.image,
+            agents: freeze.images,
         };
         let options = terms.options(identity, freeze.stop);
         match Folder::open(&self.folder) {
             Ok(folder) => {
-                let image = folder.agent_image_path(freeze.generation, freeze.index);
+                let image = folder.agent_image_path(freeze.generation, freeze.image);
                 self.part = Part::begin(tree, link, freeze, &options, &image);
             }
             Err(error) => {

@@ -128,11 +128,11 @@ impl Supervisor {
     fn freeze_part(&mut self, freeze: &Freeze) {
         let image = self
             .sink
-            .agent_image_path(freeze.generation, freeze.index, freeze.agents);
+            .agent_image_path(freeze.generation, freeze.image, freeze.images);
         let mut options = self.engine_options(freeze.generation, freeze.stop);
         options.identity = Identity {
-            agent: freeze.index,
-            agents: freeze.agents,
+            agent: freeze.image,
+            agents: freeze.images,
             ..options.identity
         };
         let over = self.is_over().unwrap_or(true);
