@@ -131,6 +131,9 @@ pub struct ComeBackArgs {
     /// A path that has moved since the checkpoint.
     #[arg(long, value_name = "OLD=NEW", value_parser = parse_map)]
     pub map: Vec<(PathBuf, PathBuf)>,
+    /// Nodes for a computation of several [default: those of the batch job, else those where it was].
+    #[arg(long, value_name = "HOST,...", value_delimiter = ',')]
+    pub hosts: Vec<String>,
 }
 
 #[allow(missing_docs)]

@@ -128,7 +128,7 @@ impl Stage {
         let options = self.settings.engine_options(&first.state(), next, false);
         let restart = restart_options(come_back);
         let lead = Lead::begin(&folder.path, &options, &restart, next)?;
-        match cluster::restart::restart(lead, images) {
+        match cluster::restart::restart(lead, images, &come_back.hosts) {
             Ok((tree, report, lead)) => {
                 report.warnings.into_iter().for_each(message::warn);
                 Ok((tree, lead))

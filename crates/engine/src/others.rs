@@ -32,8 +32,9 @@ pub trait Others {
     /// The processes of this node stand still; `ends` lead away from it. Tells which of them lead to other nodes of the
     /// computation.
     fn frozen(&mut self, ends: Vec<End>) -> Result<Vec<Inside>>;
-    /// What was on its way from this node has arrived.
-    fn drained(&mut self) -> Result<()>;
+    /// What was on its way from this node has arrived. While others still send, `receive` is called every few
+    /// milliseconds, so that what they send is acknowledged.
+    fn drained(&mut self, receive: &mut dyn FnMut()) -> Result<()>;
     /// The state of this node is collected. Then all may run again.
     fn collected(&mut self) -> Result<()>;
 }

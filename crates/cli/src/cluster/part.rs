@@ -12,6 +12,7 @@ use rethaw_engine::tree::Tree;
 use rethaw_engine::{Error, Result as EngineResult};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A part that was begun: the programs run again, or are about to be ended.
 pub struct Part {
@@ -139,8 +140,14 @@ impl Steps<'_> {
 
     /// The next order of this attempt. The coordinator has time-outs: it always says something, or is gone.
     fn next(&self) -> EngineResult<Order> {
+        self.next_while(None, &mut || {})
+    }
+
+    /// The same; `meanwhile` is called after each `step` of waiting.
+    fn next_while(&self, step: Option<Duration>, meanwhile: &mut dyn FnMut()) -> EngineResult<Order> {
         loop {
-            let order = self.link.recv(None);
+            let order = self.link.recv(step);
+            meanwhile();
             match order.map_err(|error| Error::Elsewhere(format!("the coordinator is gone: {error}")))? {
                 Some(Order::Abort(abort)) if abort.attempt == self.attempt => {
                     return Err(Error::Elsewhere(abort.sentence));
@@ -179,11 +186,12 @@ impl Others for Steps<'_> {
         Ok(inside.collect())
     }
 
-    fn drained(&mut self) -> EngineResult<()> {
+    fn drained(&mut self, receive: &mut dyn FnMut()) -> EngineResult<()> {
+        const STEP: Duration = Duration::from_millis(2);
         self.say(Report::Drained(Drained {
             attempt: self.attempt,
         }))?;
-        match self.next()? {
+        match self.next_while(Some(STEP), receive)? {
             Order::Collect(_) => Ok(()),
             _ => Err(out_of_step()),
         }

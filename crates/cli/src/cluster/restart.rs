@@ -13,9 +13,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 /// Brings all images back; on error nothing runs.
-pub fn restart(mut lead: Lead, images: &[Saved]) -> Result<(Tree, Told, Lead)> {
-    let hosts: Vec<String> = images.iter().map(host).collect();
-    let places = place::assign(&hosts, &host_name(), place::nodes_of_job().as_deref());
+pub fn restart(mut lead: Lead, images: &[Saved], wanted: &[String]) -> Result<(Tree, Told, Lead)> {
+    let before: Vec<String> = images.iter().map(host).collect();
+    let available = if wanted.is_empty() {
+        place::nodes_of_job()
+    } else {
+        Some(wanted.to_vec())
+    };
+    let places = place::assign(&before, &host_name(), available.as_deref());
     for (number, node) in (0..).zip(&places).skip(1) {
         message::note(format!("image {number} of {} goes to {node}", images.len()));
         lead.fetch_agent(node, Some(number));

@@ -31,6 +31,7 @@ pub fn restart(args: &Restart) -> Result<ExitCode> {
     let come_back = ComeBackArgs {
         files: Files::Rewind,
         map: vec![],
+        hosts: Vec::new(),
     };
     Ok(stage.restart(&image, &come_back, Sink::Dmtcp(sink))?.exit())
 }

@@ -7,7 +7,7 @@
 
 use rethaw_sys::inet::{raise_receive_buffer, unacknowledged};
 use rethaw_sys::inet_diag::{state, tcp_socket};
-use rethaw_sys::socket::{int_option, set_option};
+use rethaw_sys::socket::{int_option, option, set_option};
 use rustix::net::{RecvFlags, recv};
 use std::io;
 use std::net::SocketAddr;
@@ -53,12 +53,14 @@ const STEP: Duration = Duration::from_millis(1);
 /// After this, a buffer of the size that SO_RCVBUF allows was not enough.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// Waits until everything has arrived, or nothing moves any more.
-pub(super) fn drain(flows: Vec<Flow<'_>>) -> io::Result<()> {
+/// Waits until everything has arrived, or nothing moves any more. `receive` is called again and again, for what comes from
+/// other nodes.
+pub(super) fn drain(flows: Vec<Flow<'_>>, receive: &mut dyn FnMut()) -> io::Result<()> {
     let start = Instant::now();
     let mut raised = Vec::new();
     let mut open = flows;
     let outcome = loop {
+        receive();
         // What has arrived may not have been acknowledged yet.
         let receivers = open.iter().filter_map(|flow| flow.to);
         receivers.for_each(|to| acknowledge(to.as_fd()));
@@ -77,16 +79,9 @@ pub(super) fn drain(flows: Vec<Flow<'_>>) -> io::Result<()> {
     outcome.and(back)
 }
 
-/// Makes room where bytes wait already, for those that may still be on their way from another node.
+/// Makes room for what may still be on its way from other nodes.
 pub(super) fn make_room<'a>(sockets: &[&'a OwnedFd]) -> io::Result<Vec<Room<'a>>> {
-    let waits = |socket: &&&OwnedFd| rustix::io::ioctl_fionread(socket).unwrap_or(0) > 0;
-    let rooms: io::Result<Vec<_>> = sockets
-        .iter()
-        .filter(waits)
-        .map(|socket| Room::make(socket))
-        .collect();
-    sockets.iter().for_each(|socket| acknowledge(socket.as_fd()));
-    rooms
+    sockets.iter().map(|socket| Room::make(socket)).collect()
 }
 
 /// Makes the kernel send what it holds back: acknowledgments (TCP_QUICKACK), and word that there is room again,
@@ -177,16 +172,29 @@ impl<'a> Room<'a> {
         Ok(room)
     }
 
-    /// Gives the buffer its size back. What is in it stays.
+    /// Gives the buffer its size back, unless it would be too small for what is in it and what the sender has been told
+    /// that it may send: the kernel would drop that, and the sender would wait for seconds before it sends it again.
     pub fn leave(self) -> io::Result<()> {
         let fd = self.socket.as_fd();
         set(fd, libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP, self.clamp)?;
-        set(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, self.size / 2)?;
+        let waiting = rustix::io::ioctl_fionread(fd)?;
+        // The kernel reckons that a byte takes up to twice its room.
+        if 2 * (waiting + offered(fd)?) <= self.size as u64 {
+            set(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, self.size / 2)?;
+        }
         match self.lock {
             Some(lock) => set(fd, libc::SOL_SOCKET, SO_BUF_LOCK, lock),
             None => Ok(()),
         }
     }
+}
+
+/// How many bytes the sender may send (tcpi_rcv_wnd of struct tcp_info, Linux 6.2; before, this is not told: none).
+fn offered(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    const WINDOW: std::ops::Range<usize> = 232..236;
+    let info = option(fd, libc::IPPROTO_TCP, libc::TCP_INFO)?;
+    let window = info.get(WINDOW).and_then(|bytes| bytes.try_into().ok());
+    Ok(window.map_or(0, u32::from_ne_bytes).into())
 }
 
 /// Linux 5.14.

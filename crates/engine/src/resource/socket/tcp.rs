@@ -71,7 +71,7 @@ impl Ends {
             Some(others) => before.drain_with(all, others)?,
             None if before.connected.is_empty() => BTreeMap::new(),
             None => {
-                drain::drain(before.flows(all)).context(cannot_drain)?;
+                drain::drain(before.flows(all), &mut || {}).context(cannot_drain)?;
                 BTreeMap::new()
             }
         };
@@ -106,9 +106,14 @@ impl Ends {
             to: None,
         }));
         let rooms = drain::make_room(&sockets).context(cannot_drain)?;
-        let arrived = drain::drain(flows)
+        let mut receive = || {
+            sockets
+                .iter()
+                .for_each(|socket| drain::acknowledge(socket.as_fd()))
+        };
+        let arrived = drain::drain(flows, &mut receive)
             .context(cannot_drain)
-            .and_then(|()| others.drained());
+            .and_then(|()| others.drained(&mut receive));
         rooms
             .into_iter()
             .try_for_each(drain::Room::leave)
