@@ -1,11 +1,12 @@
 //! Collect: the state of a frozen computation, as records and a list of pages.
 
-use super::Options;
 use super::freeze::{Frozen, FrozenProcess};
 use super::kinship;
+use super::refusals::Refusals;
 use super::snapshot::{self, Copy};
+use super::{Options, changes};
 use crate::error::{Context, Error};
-use crate::resource::descriptor::Descriptions;
+use crate::resource::descriptor::{Descriptions, Surroundings};
 use crate::resource::file::{Names, folder};
 use crate::resource::memory::PageRange;
 use crate::resource::numbers::Numbers;
@@ -47,10 +48,19 @@ pub(crate) struct Collected {
     pub written_files: Vec<File>,
     /// TCP sockets of a computation that is to end with this checkpoint.
     pub farewell: Farewell,
+    /// What will not come back quite as it is.
+    pub changes: Vec<String>,
 }
 
-/// Collects all processes; makes a copy of each when `copy` is set.
-pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy: bool) -> Result<Collected> {
+/// Collects all processes; makes a copy of each when `copy` is set. Where refusals are gathered, what is refused is
+/// missing in what is collected.
+pub(crate) fn collect(
+    tree: &Tree,
+    frozen: &mut Frozen,
+    options: &Options,
+    copy: bool,
+    refusals: &Refusals,
+) -> Result<Collected> {
     let pids = frozen.processes.iter().map(|process| process.pid);
     let mut objects = Objects::new(Names::new(pids, options.save_open_files));
     let mut descriptions = Descriptions::default();
@@ -58,7 +68,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     let mut copies = BTreeMap::new();
     let each = frozen.processes.iter();
     let mut processes = each
-        .map(|process| look_at(process, &mut descriptions, &mut objects))
+        .map(|process| look_at(process, &mut descriptions, &mut objects, refusals))
         .collect::<Result<Vec<_>>>()?;
     let mut ended = kinship::relate(tree, frozen, &mut processes)?;
     let threads = |process: &FrozenProcess| process.threads.iter().map(|t| t.stopped.tid()).collect();
@@ -67,16 +77,20 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         .iter()
         .map(|process| (process.speaker(), threads(process)))
         .collect();
-    sharing::collect(&members, &mut processes)?;
+    sharing::collect(&members, &mut processes, refusals)?;
     descriptions
         .iter()
         .for_each(|seen| objects.names.know(seen.path()));
     // What is most often refused comes before anything is done inside the processes.
     let numbers = Numbers::of(frozen)?;
-    let (mut records, pipes) =
-        descriptions.collect(&mut objects, &numbers, &options.launcher, options.external)?;
-    let terminals = descriptions.terminals(&numbers, &mut records)?;
-    let mut sysv = SystemV::look(&frozen.processes, &processes)?;
+    let around = Surroundings {
+        known: &options.launcher,
+        external: options.external,
+        refusals,
+    };
+    let (mut records, pipes) = descriptions.collect(&mut objects, &numbers, &around)?;
+    let terminals = descriptions.terminals(&numbers, &mut records, refusals)?;
+    let mut sysv = SystemV::look(&frozen.processes, &processes, refusals)?;
     // A copy would become the child of a process that adopts orphans itself, and be seen by it: no more then, and in the
     // end none. Parents come before children.
     let mut adopts = false;
@@ -85,16 +99,26 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
             objects: &mut objects,
             sysv: &mut sysv,
             ended: &mut ended,
+            refusals,
         };
         let (ranges, made) = collect_process(frozen, stream, record, shared, copy && !adopts)?;
         copies.extend(made.map(|made| (frozen.speaker(), made)));
         pages.push((frozen.speaker(), ranges));
         adopts |= record.child_subreaper;
     }
-    kinship::refuse_unbuildable(processes.iter().chain(&ended))?;
+    // Who adopts orphans is known only of processes that were asked.
+    if processes.iter().all(|process| process.memory.is_some()) {
+        refusals.pass(kinship::refuse_unbuildable(processes.iter().chain(&ended)))?;
+    }
     if adopts {
         copies.clear();
     }
+    let objects = objects.into_vec();
+    let changes = [
+        changes::of_descriptions(descriptions.iter(), &records),
+        changes::of_processes(&frozen.processes, &processes),
+        changes::of_objects(&objects),
+    ];
     Ok(Collected {
         computation: ComputationV1 {
             terminal: descriptions.outside_terminal(frozen, &processes, &records)?,
@@ -111,7 +135,8 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         descriptions: records,
         pipes,
         terminals,
-        objects: objects.into_vec(),
+        objects,
+        changes: changes.concat(),
         sysv,
         pages,
         copies,
@@ -123,13 +148,14 @@ fn look_at(
     process: &FrozenProcess,
     descriptions: &mut Descriptions,
     objects: &mut Objects,
+    refusals: &Refusals,
 ) -> Result<ProcessV1> {
     let speaker = process.speaker();
     process::refuse_unreadable(speaker)?;
     let mut record = process::collect_outside(process.pid, speaker)?;
     record.descriptors = descriptions.add_process(speaker)?;
     record.stopped_by = process.stopped_by;
-    folder::collect_current(speaker, &mut record, objects)?;
+    refusals.pass(folder::collect_current(speaker, &mut record, objects))?;
     Ok(record)
 }
 
@@ -138,6 +164,7 @@ struct Shared<'a> {
     objects: &'a mut Objects,
     sysv: &'a mut SystemV,
     ended: &'a mut [ProcessV1],
+    refusals: &'a Refusals,
 }
 
 /// Memory, threads, and what only the process itself is told.
@@ -149,16 +176,23 @@ fn collect_process(
     copy: bool,
 ) -> Result<(Vec<PageRange>, Option<Copy>)> {
     let pid = frozen.speaker();
-    refuse_what_cannot_be_asked(pid)?;
+    let refusals = shared.refusals;
+    let refused_before = refusals.count();
+    refusals.pass(refuse_what_cannot_be_asked(pid))?;
     let maps = Maps::read(pid).context_proc()?;
-    let going_on = frozen
-        .threads
-        .iter_mut()
-        .map(|thread| thread::settle(pid, thread))
-        .collect::<Result<Vec<_>>>()?;
-    let (mut address_space, ranges) = memory::collect(pid, stream, &maps, shared.objects)?;
+    let mut going_on = Vec::new();
+    for thread in &mut frozen.threads {
+        going_on.extend(refusals.pass(thread::settle(pid, thread))?);
+    }
+    let (mut address_space, ranges) = memory::collect(pid, stream, &maps, shared.objects, refusals)?;
+    if refusals.count() > refused_before {
+        // It is not entered: it may stand its ground (seccomp), or wait for itself (userfaultfd).
+        return Ok((ranges, None));
+    }
     let stack_pointers: Vec<u64> = going_on.iter().map(|thread| thread.registers.sp()).collect();
-    let foothold = foothold::borrow(pid, &maps, &stack_pointers)?;
+    let Some(foothold) = refusals.pass(foothold::borrow(pid, &maps, &stack_pointers))? else {
+        return Ok((ranges, None));
+    };
     if let Some(leader) = frozen.threads.first() {
         record.pending = leader
             .stopped
@@ -172,7 +206,9 @@ fn collect_process(
         memory::collect_inside(pid, &mut address_space, remote)?;
         shared.objects.find_present(pid, remote)?;
         let mappings = &address_space.mappings;
-        shared.sysv.collect(pid, record, mappings, remote, &foothold)?;
+        shared
+            .sysv
+            .collect(pid, record, mappings, remote, &foothold, refusals)?;
         let wanted = copy && !record.child_subreaper;
         wanted
             .then(|| snapshot::copy_process(pid, remote, &foothold))
@@ -186,9 +222,10 @@ fn collect_process(
     let made = collected?;
     back?;
     if pid != frozen.pid {
-        let leader =
-            thread::ended_leader(record, &address_space).ok_or_else(|| main_thread_ended(frozen.pid))?;
-        record.threads.insert(0, leader);
+        match thread::ended_leader(record, &address_space) {
+            Some(leader) => record.threads.insert(0, leader),
+            None => refusals.note(main_thread_ended(frozen.pid))?,
+        }
     }
     record.memory = Some(address_space);
     Ok((ranges, made))

@@ -27,6 +27,7 @@ pub(crate) use make::MadeSockets;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketOptionV1, SocketV1};
 use rethaw_sys::socket::{int_option, option, set_option};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+pub(crate) use service::is_known as is_service;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -46,6 +47,11 @@ impl<'a> Around<'a> {
     pub fn look(all: &[Seen], processes: &'a Processes, unix: UnixSockets) -> Result<Around<'a>> {
         let tcp = tcp::Ends::look(all)?;
         Ok(Around { tcp, unix, processes })
+    }
+
+    /// Whether description `id` was refused already.
+    pub fn is_refused(&self, id: u32) -> bool {
+        self.unix.is_refused(id)
     }
 
     /// What becomes of a connection whose other end is not there.
