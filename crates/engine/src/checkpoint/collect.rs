@@ -9,6 +9,7 @@ use crate::error::{Context, Error};
 use crate::resource::descriptor::{Descriptions, Surroundings};
 use crate::resource::file::{Names, folder};
 use crate::resource::memory::PageRange;
+use crate::resource::namespaces::Usual;
 use crate::resource::numbers::Numbers;
 use crate::resource::object::{Object, Objects};
 use crate::resource::socket::Farewell;
@@ -66,9 +67,10 @@ pub(crate) fn collect(
     let mut descriptions = Descriptions::default();
     let mut pages = Vec::new();
     let mut copies = BTreeMap::new();
+    let usual = Usual::of(tree);
     let each = frozen.processes.iter();
     let mut processes = each
-        .map(|process| look_at(process, &mut descriptions, &mut objects, refusals))
+        .map(|process| look_at(process, &usual, &mut descriptions, &mut objects, refusals))
         .collect::<Result<Vec<_>>>()?;
     let mut ended = kinship::relate(tree, frozen, &mut processes)?;
     let threads = |process: &FrozenProcess| process.threads.iter().map(|t| t.stopped.tid()).collect();
@@ -146,12 +148,14 @@ pub(crate) fn collect(
 /// What can be seen of a process from outside.
 fn look_at(
     process: &FrozenProcess,
+    usual: &Usual,
     descriptions: &mut Descriptions,
     objects: &mut Objects,
     refusals: &Refusals,
 ) -> Result<ProcessV1> {
     let speaker = process.speaker();
     process::refuse_unreadable(speaker)?;
+    refusals.pass(usual.refuse_others(speaker))?;
     let mut record = process::collect_outside(process.pid, speaker)?;
     record.descriptors = descriptions.add_process(speaker)?;
     record.stopped_by = process.stopped_by;
