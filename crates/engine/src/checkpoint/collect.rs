@@ -22,7 +22,7 @@ use rethaw_image::record::{
     ClocksV1, ComputationV1, DescriptionKind, DescriptionV1, PipeV1, ProcessV1, TakenV1, TerminalV1,
 };
 use rethaw_sys::namespace;
-use rethaw_sys::proc::{self, Maps, Pid};
+use rethaw_sys::proc::{self, Maps, Pid, Tid};
 use rethaw_sys::remote::{Foothold, Remote};
 use rethaw_sys::task;
 use std::collections::BTreeMap;
@@ -65,21 +65,13 @@ pub(crate) fn collect(
     let pids = frozen.processes.iter().map(|process| process.pid);
     let mut objects = Objects::new(Names::new(pids, options.save_open_files));
     let mut descriptions = Descriptions::default();
-    let mut pages = Vec::new();
-    let mut copies = BTreeMap::new();
     let usual = Usual::of(tree);
     let each = frozen.processes.iter();
     let mut processes = each
         .map(|process| look_at(process, &usual, &mut descriptions, &mut objects, refusals))
         .collect::<Result<Vec<_>>>()?;
     let mut ended = kinship::relate(tree, frozen, &mut processes)?;
-    let threads = |process: &FrozenProcess| process.threads.iter().map(|t| t.stopped.tid()).collect();
-    let members: Vec<_> = frozen
-        .processes
-        .iter()
-        .map(|process| (process.speaker(), threads(process)))
-        .collect();
-    sharing::collect(&members, &mut processes, refusals)?;
+    sharing::collect(&members(frozen), &mut processes, refusals)?;
     descriptions
         .iter()
         .for_each(|seen| objects.names.know(seen.path()));
@@ -93,27 +85,16 @@ pub(crate) fn collect(
     let (mut records, pipes) = descriptions.collect(&mut objects, &numbers, &around)?;
     let terminals = descriptions.terminals(&numbers, &mut records, refusals)?;
     let mut sysv = SystemV::look(&frozen.processes, &processes, refusals)?;
-    // A copy would become the child of a process that adopts orphans itself, and be seen by it: no more then, and in the
-    // end none. Parents come before children.
-    let mut adopts = false;
-    for (stream, (frozen, record)) in (0..).zip(frozen.processes.iter_mut().zip(&mut processes)) {
-        let shared = Shared {
-            objects: &mut objects,
-            sysv: &mut sysv,
-            ended: &mut ended,
-            refusals,
-        };
-        let (ranges, made) = collect_process(frozen, stream, record, shared, copy && !adopts)?;
-        copies.extend(made.map(|made| (frozen.speaker(), made)));
-        pages.push((frozen.speaker(), ranges));
-        adopts |= record.child_subreaper;
-    }
+    let shared = Shared {
+        objects: &mut objects,
+        sysv: &mut sysv,
+        ended: &mut ended,
+        refusals,
+    };
+    let Entered { pages, copies } = enter(frozen, &mut processes, shared, copy)?;
     // Who adopts orphans is known only of processes that were asked.
     if processes.iter().all(|process| process.memory.is_some()) {
         refusals.pass(kinship::refuse_unbuildable(processes.iter().chain(&ended)))?;
-    }
-    if adopts {
-        copies.clear();
     }
     let objects = objects.into_vec();
     let changes = [
@@ -143,6 +124,46 @@ pub(crate) fn collect(
         pages,
         copies,
     })
+}
+
+/// The processes, each with all its threads.
+fn members(frozen: &Frozen) -> Vec<(Pid, Vec<Tid>)> {
+    let threads = |process: &FrozenProcess| process.threads.iter().map(|t| t.stopped.tid()).collect();
+    let each = frozen.processes.iter();
+    each.map(|process| (process.speaker(), threads(process)))
+        .collect()
+}
+
+/// What came of what was done inside of the processes.
+struct Entered {
+    pages: Vec<(Pid, Vec<PageRange>)>,
+    copies: BTreeMap<Pid, Copy>,
+}
+
+/// Collects of each process what only itself is told.
+fn enter(
+    frozen: &mut Frozen,
+    processes: &mut [ProcessV1],
+    mut shared: Shared<'_>,
+    copy: bool,
+) -> Result<Entered> {
+    let mut entered = Entered {
+        pages: Vec::new(),
+        copies: BTreeMap::new(),
+    };
+    // A copy would become the child of a process that adopts orphans itself, and be seen by it: no more then, and in the
+    // end none. Parents come before children.
+    let mut adopts = false;
+    for (stream, (frozen, record)) in (0..).zip(frozen.processes.iter_mut().zip(processes)) {
+        let (ranges, made) = collect_process(frozen, stream, record, &mut shared, copy && !adopts)?;
+        entered.copies.extend(made.map(|made| (frozen.speaker(), made)));
+        entered.pages.push((frozen.speaker(), ranges));
+        adopts |= record.child_subreaper;
+    }
+    if adopts {
+        entered.copies.clear();
+    }
+    Ok(entered)
 }
 
 /// What can be seen of a process from outside.
@@ -176,7 +197,7 @@ fn collect_process(
     frozen: &mut FrozenProcess,
     stream: u32,
     record: &mut ProcessV1,
-    shared: Shared<'_>,
+    shared: &mut Shared<'_>,
     copy: bool,
 ) -> Result<(Vec<PageRange>, Option<Copy>)> {
     let pid = frozen.speaker();
