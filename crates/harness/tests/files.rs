@@ -4,6 +4,10 @@
 use rethaw_harness::{Case, Outcome, PATIENCE, Result, STOPPED, case, ensure, ensure_equal, programs};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 const NEVER: &[&str] = &["-i", "never"];
 
@@ -17,23 +21,31 @@ struct Stopped<'a> {
 impl<'a> Stopped<'a> {
     /// With its files in a volatile place.
     fn volatile(case: &'a Case) -> Result<Stopped<'a>> {
-        let scratch = case.path("scratch");
-        fs::create_dir(&scratch)?;
-        Stopped::start(case, scratch, &[], true)
+        Stopped::start(case, case.path("scratch"), &[], true, &[])
     }
 
     /// With its files beside the others, saved because it is asked for.
     fn saved(case: &'a Case) -> Result<Stopped<'a>> {
-        Stopped::start(case, case.path("p.folder"), &["--save-open-files"], false)
+        Stopped::start(case, case.path("p.folder"), &["--save-open-files"], false, &[])
     }
 
-    fn start(case: &'a Case, scratch: PathBuf, options: &[&str], volatile: bool) -> Result<Stopped<'a>> {
+    fn start(
+        case: &'a Case,
+        scratch: PathBuf,
+        options: &[&str],
+        volatile: bool,
+        arguments: &[&str],
+    ) -> Result<Stopped<'a>> {
         let base = case.path("p");
         let mut command = case.rethaw(["launch", "-i", "never", "--dir"])?;
         command.arg(case.checkpoints()).args(options).arg("--");
-        command.arg(programs::binary("file_scratch")?).arg(&base);
+        command
+            .arg(programs::binary("file_scratch")?)
+            .arg(&base)
+            .args(arguments);
         command.env_remove("TMPDIR");
         if volatile {
+            fs::create_dir(&scratch)?;
             command.env("TMPDIR", &scratch);
         }
         let mut job = case.start("launch", command)?;
@@ -203,6 +215,66 @@ fn a_program_that_was_replaced_goes_on_when_it_is_saved() -> Outcome {
         fs::write(base.with_extension("go"), "")?;
         let finished = job.wait(PATIENCE)?.success()?;
         ensure!(finished.out.contains("PASS"), "{}", finished.out);
+        Ok(())
+    })
+}
+
+/// Somebody who removes what he can in a folder, again and again, until he is told to stop.
+struct Remover {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Remover {
+    fn start(folder: PathBuf, delay: Duration) -> Remover {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            std::thread::sleep(delay);
+            while !told.load(Ordering::Relaxed) {
+                for name in ["data", "input"] {
+                    let _ = fs::remove_file(folder.join(name));
+                }
+                std::thread::yield_now();
+            }
+        });
+        Remover {
+            stop,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Remover {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+#[test]
+fn files_may_be_removed_at_any_moment_of_a_restart() -> Outcome {
+    case("removed-meanwhile", |case| {
+        let stopped = Stopped::start(case, case.path("scratch"), &[], true, &["removed"])?;
+        let kept = case.path("kept.rethaw");
+        fs::copy(case.images()?.pop().unwrap_or_default(), &kept)?;
+        let names = ["data", "input"].map(|name| stopped.file(name));
+        for name in &names {
+            fs::hard_link(name, name.with_extension("kept"))?;
+        }
+        fs::write(stopped.base.with_extension("go"), "")?;
+        for round in 0..16 {
+            for name in &names {
+                let _ = fs::remove_file(name);
+                fs::hard_link(name.with_extension("kept"), name)?;
+            }
+            let remover = Remover::start(stopped.scratch.clone(), Duration::from_millis(round * 8));
+            let mut command = case.rethaw(["restart", "-i", "never"])?;
+            command.arg(&kept);
+            let finished = case.run("restart", command)?.success()?;
+            drop(remover);
+            ensure!(finished.out.contains("PASS"), "{}", finished.out);
+        }
         Ok(())
     })
 }

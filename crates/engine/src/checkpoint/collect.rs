@@ -86,6 +86,7 @@ pub(crate) fn collect(
     let terminals = descriptions.terminals(&numbers, &mut records, refusals)?;
     let mut sysv = SystemV::look(&frozen.processes, &processes, refusals)?;
     let shared = Shared {
+        descriptions: &descriptions,
         objects: &mut objects,
         sysv: &mut sysv,
         ended: &mut ended,
@@ -186,6 +187,7 @@ fn look_at(
 
 /// What belongs to several processes.
 struct Shared<'a> {
+    descriptions: &'a Descriptions,
     objects: &'a mut Objects,
     sysv: &'a mut SystemV,
     ended: &'a mut [ProcessV1],
@@ -226,6 +228,9 @@ fn collect_process(
     }
     let ask = |record: &mut ProcessV1, remote: &mut Remote<'_>| {
         process::collect_inside(pid, record, remote)?;
+        shared
+            .descriptions
+            .collect_inside(pid, &mut record.descriptors, remote)?;
         kinship::ask_how_ended(remote, record.pid, shared.ended)
             .context(|| format!("cannot ask for the ended children of process {pid}"))?;
         memory::collect_inside(pid, &mut address_space, remote)?;

@@ -63,21 +63,34 @@ pub(crate) fn collect_current(pid: Pid, record: &mut ProcessV1, objects: &mut Ob
     Ok(())
 }
 
-/// Makes the folders that are missing, with their permissions, from the top.
+/// Makes the folders that are missing, with their permissions, from the top; more than once where somebody removes
+/// them meanwhile.
 pub(crate) fn make(folders: &[FolderV1], places: &Places, made: &mut Made) -> Result<()> {
-    for folder in folders {
+    const TRIES: usize = 16;
+    let mut tries = 0;
+    let mut rest = folders.iter();
+    while let Some(folder) = rest.next() {
         let path = places.path(&folder.path);
-        let name = || format!("cannot make the folder {} again", path.display());
-        match fs::DirBuilder::new().mode(0o700).create(&path) {
-            Ok(()) => {
-                made.folders.push(path.clone());
-                fs::set_permissions(&path, Permissions::from_mode(folder.mode & 0o7777)).context(name)?;
+        match make_one(&path, folder.mode, made) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && tries < TRIES => {
+                tries += 1;
+                rest = folders.iter();
             }
-            Err(_) if path.is_dir() => {}
-            Err(e) => return Err(e).context(name),
+            outcome => outcome.context(|| format!("cannot make the folder {} again", path.display()))?,
         }
     }
     Ok(())
+}
+
+fn make_one(path: &Path, mode: u32, made: &mut Made) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {
+            made.folders.push(path.to_path_buf());
+            fs::set_permissions(path, Permissions::from_mode(mode & 0o7777))
+        }
+        Err(_) if path.is_dir() => Ok(()),
+        Err(e) => Err(e),
+    }
 }
 
 /// Makes the folders of volatile places that are current or open.
