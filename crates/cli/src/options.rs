@@ -236,7 +236,7 @@ pub struct CheckpointArgs {
 pub struct CheckArgs {
     /// Identity, checkpoint folder or main pid of the computation, not needed when only one runs; or the pid
     /// of a process of yours that is not under rethaw.
-    #[arg(conflicts_with = "program")]
+    #[arg(conflicts_with_all = ["program", "after", "isolate", "wait_all", "save_open_files", "external"])]
     pub id: Option<OsString>,
     /// How long the program runs before it is looked at.
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "5s", requires = "program")]
@@ -325,8 +325,12 @@ pub struct PruneArgs {
 #[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct KillArgs {
-    /// Identity, checkpoint folder or main pid of the computation; not needed when only one runs.
+    /// Identity, checkpoint folder or main pid of the computation; not needed for the only one of the current
+    /// folder.
     pub id: Option<OsString>,
+    /// End all computations of yours on this machine.
+    #[arg(long, conflicts_with = "id")]
+    pub all: bool,
 }
 
 #[allow(missing_docs)]

@@ -170,6 +170,7 @@ fn prepare(image: &Saved, come_back: &ComeBackArgs) -> Result<Prepared> {
             Files::Refuse => restart::Files::Refuse,
         },
         map: come_back.map.clone(),
+        notice: Some(|sentence| message::note(sentence)),
     };
     let meter = Meter::new(format!("reading {}", image.path.display()));
     Ok(restart::prepare(&image.path, &options, &|done, all| {

@@ -116,7 +116,7 @@ impl Supervisor {
     /// Stays until the computation has ended. Gives what was found where it was to be checked before.
     pub fn run(mut self) -> Result<(Outcome, Option<Checked>)> {
         self.take_charge();
-        self.relay_early_signals();
+        self.take_early_signals();
         let outcome = loop {
             if let Some(outcome) = self.outcome()? {
                 break outcome;
@@ -229,13 +229,13 @@ impl Supervisor {
     // Signals.
 
     /// Signals from before the program was there have not reached it, whoever sent them.
-    fn relay_early_signals(&mut self) {
-        while let Some(Received { signal, .. }) = self.signals.next() {
-            if !matches!(
-                signal,
-                Signal::SIGCHLD | Signal::SIGWINCH | Signal::SIGTSTP | Signal::SIGCONT
-            ) {
-                self.relay(signal);
+    fn take_early_signals(&mut self) {
+        while let Some(received) = self.signals.next() {
+            match (self.action(received), received.signal) {
+                (Action::Checkpoint, _) => self.order_on_request(false),
+                (Action::Stop, _) => self.order_on_request(true),
+                (_, Signal::SIGCHLD | Signal::SIGWINCH | Signal::SIGTSTP | Signal::SIGCONT) => {}
+                (_, signal) => self.relay(signal),
             }
         }
     }
@@ -246,16 +246,8 @@ impl Supervisor {
                 Action::Nothing => {}
                 Action::Relay if self.has_it_from_elsewhere(received.signal) => {}
                 Action::Relay => self.relay(received.signal),
-                Action::Checkpoint => self.order(Order {
-                    why: Why::Request,
-                    stop: false,
-                    waiters: vec![],
-                }),
-                Action::Stop => self.order(Order {
-                    why: Why::Request,
-                    stop: true,
-                    waiters: vec![],
-                }),
+                Action::Checkpoint => self.order_on_request(false),
+                Action::Stop => self.order_on_request(true),
             }
             if received.signal == Signal::SIGTSTP {
                 self.may_stop_until = Some(Instant::now() + Duration::from_secs(1));
@@ -320,6 +312,14 @@ impl Supervisor {
     }
 
     // Checkpoints.
+
+    fn order_on_request(&mut self, stop: bool) {
+        self.order(Order {
+            why: Why::Request,
+            stop,
+            waiters: vec![],
+        });
+    }
 
     /// Takes a checkpoint now, or after the one that is being written. Orders that wait are taken together.
     fn order(&mut self, order: Order) {

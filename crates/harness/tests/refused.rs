@@ -99,6 +99,7 @@ refusals! {
     unix_from_outside: "refused-sockets" "unix-from-outside", "a connection from outside of the computation",
         "descriptor ";
     unix_early: "socket_early" "", "on which something was sent", "descriptor ";
+    unix_empty_again: "socket_empty" "", "a socket in which empty messages wait", "descriptor ";
     unix_of_other_network: "refused-sockets" "unix-of-other-network", "a Unix socket of another network namespace",
         "descriptor ", second;
 

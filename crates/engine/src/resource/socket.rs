@@ -10,6 +10,7 @@ mod make;
 mod multicast;
 mod name;
 mod netlink;
+mod patience;
 mod queue;
 mod send;
 mod service;
@@ -23,7 +24,9 @@ use super::descriptor::{Processes, Seen};
 use crate::Result;
 use crate::checkpoint::External;
 use crate::error::Context;
+use crate::restart::Notice;
 pub(crate) use make::MadeSockets;
+use patience::Patience;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketOptionV1, SocketV1};
 use rethaw_sys::socket::{int_option, option, set_option};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -118,8 +121,12 @@ pub(crate) fn collect(seen: &Seen, id: u32, around: &Around<'_>) -> Result<Descr
 }
 
 /// Makes all sockets that are no Unix sockets, by the numbers of their descriptions.
-pub(crate) fn rebuild(descriptions: &BTreeMap<u32, DescriptionV1>) -> Result<BTreeMap<u32, OwnedFd>> {
-    let mut made = internet::rebuild(descriptions)?;
+pub(crate) fn rebuild(
+    descriptions: &BTreeMap<u32, DescriptionV1>,
+    notice: Option<Notice>,
+) -> Result<BTreeMap<u32, OwnedFd>> {
+    let patience = Patience::new(notice);
+    let mut made = internet::rebuild(descriptions, &patience)?;
     for (id, record) in descriptions {
         if let Some(DescriptionKind::Socket(socket)) = &record.kind
             && socket.family == libc::AF_NETLINK

@@ -52,7 +52,7 @@ impl<'a> Table<'a> {
             .map(|(number, record)| Ok((*number, pipe::rebuild(record, fifo(plan, *number).as_deref())?)));
         let pipes = pipes.collect::<Result<_>>()?;
         let unix = MadeSockets::make(&plan.descriptions, &plan.places, &mut workshop)?;
-        let mut sockets = socket::rebuild(&plan.descriptions)?;
+        let mut sockets = socket::rebuild(&plan.descriptions, plan.notice)?;
         sockets.extend(unix.duplicates()?);
         let mut table = Table {
             plan,
