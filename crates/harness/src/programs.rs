@@ -63,7 +63,7 @@ pub fn self_checking() -> Result<Vec<String>> {
 }
 
 /// Names of the real programs, for [`build`].
-pub const REAL: [&str; 17] = [
+pub const REAL: [&str; 19] = [
     "outside",
     "counter",
     "openmp",
@@ -74,6 +74,8 @@ pub const REAL: [&str; 17] = [
     "cpu-loops",
     "ending",
     "sanitized",
+    "memory-checked",
+    "waves",
     "screen",
     "server",
     "refused-files",
@@ -141,6 +143,8 @@ fn recipe(name: &str) -> Recipe {
             "gcc",
             &["-O1", "-g", "-fsanitize=address", "-pthread", "SOURCE"],
         ),
+        "memory-checked" => application("sanitized.c", "gcc", &["-O1", "-g", "-pthread", "SOURCE"]),
+        "waves" => application("waves.f90", "gfortran", &["-O2", "-fopenmp", "SOURCE"]),
         "server" => application("server.go", "go", &["build"]),
         "screen" => one(
             "screen.c",

@@ -93,6 +93,7 @@ programs! {
     huge_pages_reserved
     huge_pages_transparent
     inotify
+    io_uring
     inotify_unread
     madvise_dontneed
     madvise_flags
@@ -196,7 +197,10 @@ programs! {
 /// Programs that are refused: tests/refused.rs.
 const REFUSED: &[&str] = &[
     "inotify_nameless",
-    "io_uring",
+    "io_uring_buffers",
+    "io_uring_eventfd",
+    "io_uring_in_flight",
+    "io_uring_registered",
     "mqueue_message",
     "process_call_dispatch",
     "process_not_dumpable",

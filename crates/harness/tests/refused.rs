@@ -36,7 +36,7 @@ refusals! {
     covered_mapping: "refused-files" "covered", "a shared mapping of a file whose name leads to another file",
         "address 0x", second;
     covered_folder: "refused-files" "covered", "a current folder whose name leads to another one", "current folder";
-    folder_of_ended: "refused-files" "folder-of-ended", "a current folder of a process that has ended", "current folder";
+    folder_of_outside: "refused-files" "folder-of-outside", "a current folder", "current folder";
     file_of_outside: "refused-files" "file-of-outside", "a file of /proc about a process outside", "descriptor ";
     file_of_thread: "refused-files" "file-of-thread", "a file of /proc about a single thread", "descriptor ";
     namespace_left: "refused-files" "namespace-left", "a namespace that the process is not in", "descriptor ", second;
@@ -46,7 +46,10 @@ refusals! {
     pipe_from_outside: "refused-files" "pipe-from-outside", "a pipe whose other end writes outside", "descriptor ";
     pipe_to_outside: "refused-files" "pipe-to-outside", "a pipe whose other end reads outside", "descriptor ";
     inotify_nameless: "inotify_nameless" "", "whose path was not found", "descriptor ";
-    io_uring: "io_uring" "", "an io_uring instance", "descriptor ";
+    io_uring_in_flight: "io_uring_in_flight" "", "operations in flight", "descriptor ";
+    io_uring_eventfd: "io_uring_eventfd" "", "a registered eventfd", "descriptor ";
+    io_uring_buffers: "io_uring_buffers" "", "provided buffers", "descriptor ";
+    io_uring_registered: "io_uring_registered" "", "a registered io_uring descriptor", "thread ";
     message_queue: "mqueue_message" "", "a POSIX message queue", "descriptor ";
 
     mapping_secret: "refused-memory" "secret", "secret memory (memfd_secret)", "address 0x";

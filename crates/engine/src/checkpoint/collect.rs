@@ -15,6 +15,7 @@ use crate::resource::object::{Object, Objects};
 use crate::resource::socket::Farewell;
 use crate::resource::sysv::SystemV;
 use crate::resource::thread::{ContextProc, GoingOn};
+use crate::resource::uring::Issuers;
 use crate::resource::{file, memory, process, sharing, thread};
 use crate::tree::{Ended, Tree};
 use crate::{Result, foothold};
@@ -25,7 +26,7 @@ use rethaw_sys::namespace;
 use rethaw_sys::proc::{self, Maps, Pid, Tid};
 use rethaw_sys::remote::{Foothold, Remote};
 use rethaw_sys::task;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
 
@@ -62,13 +63,22 @@ pub(crate) fn collect(
     copy: bool,
     refusals: &Refusals,
 ) -> Result<Collected> {
-    let pids = frozen.processes.iter().map(|process| process.pid);
-    let mut objects = Objects::new(Names::new(pids, options.save_open_files));
+    let pids: BTreeSet<Pid> = frozen.processes.iter().map(|process| process.pid).collect();
+    let names = Names::new(pids.iter().copied(), options.save_open_files);
+    let mut objects = Objects::new(names);
     let mut descriptions = Descriptions::default();
     let usual = Usual::of(tree);
     let each = frozen.processes.iter();
     let mut processes = each
-        .map(|process| look_at(process, &usual, &mut descriptions, &mut objects, refusals))
+        .map(|process| {
+            look_at(
+                process,
+                (&usual, &pids),
+                &mut descriptions,
+                &mut objects,
+                refusals,
+            )
+        })
         .collect::<Result<Vec<_>>>()?;
     let mut ended = kinship::relate(tree, frozen, &mut processes)?;
     sharing::collect(&members(frozen), &mut processes, refusals)?;
@@ -85,17 +95,23 @@ pub(crate) fn collect(
     let (mut records, pipes) = descriptions.collect(&mut objects, &numbers, &around)?;
     let terminals = descriptions.terminals(&numbers, &mut records, refusals)?;
     let mut sysv = SystemV::look(&frozen.processes, &processes, refusals)?;
+    let speakers: Vec<Pid> = frozen.processes.iter().map(FrozenProcess::speaker).collect();
+    let mut issuers = Issuers::new(&speakers, &processes, &records);
     let shared = Shared {
         descriptions: &descriptions,
         objects: &mut objects,
         sysv: &mut sysv,
         ended: &mut ended,
+        issuers: &mut issuers,
         refusals,
     };
     let Entered { pages, copies } = enter(frozen, &mut processes, shared, copy)?;
-    // Who adopts orphans is known only of processes that were asked.
+    // Who adopts orphans or uses a ring is known only of processes that were asked.
     if processes.iter().all(|process| process.memory.is_some()) {
         refusals.pass(kinship::refuse_unbuildable(processes.iter().chain(&ended)))?;
+        if !descriptions.lacks_ring(&records) {
+            refusals.pass(issuers.finish(&processes, &mut records, descriptions.all()))?;
+        }
     }
     let objects = objects.into_vec();
     let changes = [
@@ -170,7 +186,7 @@ fn enter(
 /// What can be seen of a process from outside.
 fn look_at(
     process: &FrozenProcess,
-    usual: &Usual,
+    (usual, members): (&Usual, &BTreeSet<Pid>),
     descriptions: &mut Descriptions,
     objects: &mut Objects,
     refusals: &Refusals,
@@ -181,7 +197,7 @@ fn look_at(
     let mut record = process::collect_outside(process.pid, speaker)?;
     record.descriptors = descriptions.add_process(speaker)?;
     record.stopped_by = process.stopped_by;
-    refusals.pass(folder::collect_current(speaker, &mut record, objects))?;
+    refusals.pass(folder::collect_current(speaker, &mut record, objects, members))?;
     Ok(record)
 }
 
@@ -191,6 +207,7 @@ struct Shared<'a> {
     objects: &'a mut Objects,
     sysv: &'a mut SystemV,
     ended: &'a mut [ProcessV1],
+    issuers: &'a mut Issuers,
     refusals: &'a Refusals,
 }
 
@@ -226,6 +243,7 @@ fn collect_process(
             .pending(true)
             .context(|| format!("cannot read signals of process {pid}"))?;
     }
+    let issuers = &mut *shared.issuers;
     let ask = |record: &mut ProcessV1, remote: &mut Remote<'_>| {
         process::collect_inside(pid, record, remote)?;
         shared
@@ -244,7 +262,8 @@ fn collect_process(
             .then(|| snapshot::copy_process(pid, remote, &foothold))
             .transpose()
     };
-    let collected = collect_threads(frozen, &going_on, &foothold, record, ask);
+    let issue = |tid, remote: &mut Remote<'_>| refusals.pass(issuers.ask(pid, tid, remote)).map(drop);
+    let collected = collect_threads(frozen, &going_on, &foothold, record, issue, ask);
     // Whatever came of it: the program gets back what was borrowed.
     let back = foothold
         .give_back()
@@ -261,19 +280,22 @@ fn collect_process(
     Ok((ranges, made))
 }
 
-/// All threads; in the leader, `ask` asks for what only the process itself is told, and makes the copy.
+/// All threads, each of which `issue` asks; in the leader, `ask` asks for what only the process itself is told, and makes the copy.
 fn collect_threads(
     frozen: &mut FrozenProcess,
     going_on: &[GoingOn],
     foothold: &Foothold,
     record: &mut ProcessV1,
+    mut issue: impl FnMut(Tid, &mut Remote<'_>) -> Result<()>,
     ask: impl FnOnce(&mut ProcessV1, &mut Remote<'_>) -> Result<Option<Copy>>,
 ) -> Result<Option<Copy>> {
     let pid = frozen.speaker();
     let mut ask = Some(ask);
     let mut made = None;
     for (thread, going_on) in frozen.threads.iter_mut().zip(going_on) {
+        let tid = thread.stopped.tid();
         let collected = thread::collect(pid, thread, going_on, foothold, |remote| {
+            issue(tid, remote)?;
             if let Some(ask) = ask.take() {
                 made = ask(record, remote)?;
             }

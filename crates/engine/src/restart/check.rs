@@ -5,6 +5,7 @@ use super::{Files, Options};
 use crate::resource::file::Held;
 use crate::resource::file::rewind::{self, Rewind};
 use crate::resource::object::{self, Placement};
+use crate::resource::process::in_nameless_folder;
 use crate::{Error, Result};
 use rethaw_image::ImageReader;
 use rethaw_image::record::{Backing, DescriptionKind, FileIdentityV1, MappingV1};
@@ -116,7 +117,7 @@ pub(crate) fn files(
         for mapping in mappings.filter(|m| m.backing() == Backing::File && m.object == 0) {
             mapped_file(plan, mapping, held)?;
         }
-        let made = process.deleted_folder != 0 || !process.volatile_folders.is_empty();
+        let made = in_nameless_folder(process) || !process.volatile_folders.is_empty();
         if let Some(folders) = process.folders.as_ref().filter(|_| !made) {
             let path = plan.places.path(&folders.cwd);
             if !path.is_dir() {
