@@ -14,18 +14,16 @@ use std::path::Path;
 pub(super) fn of_descriptions<'a>(
     seen: impl Iterator<Item = &'a Seen>,
     records: &[DescriptionV1],
-) -> Vec<String> {
-    seen.zip(records)
-        .filter_map(|(seen, record)| {
-            let what = of_description(record)?;
-            Some(format!(
-                "{} (process {}, descriptor {}) {what}",
-                seen.path().display(),
-                seen.pid,
-                seen.fd
-            ))
-        })
-        .collect()
+) -> impl Iterator<Item = String> {
+    seen.zip(records).filter_map(|(seen, record)| {
+        let what = of_description(record)?;
+        Some(format!(
+            "{} (process {}, descriptor {}) {what}",
+            seen.path().display(),
+            seen.pid,
+            seen.fd
+        ))
+    })
 }
 
 fn of_description(record: &DescriptionV1) -> Option<&'static str> {
@@ -91,18 +89,16 @@ fn is_privileged(policy: u32, nice: i32) -> bool {
 }
 
 /// Of files whose contents are saved.
-pub(super) fn of_objects(objects: &[Object]) -> Vec<String> {
+pub(super) fn of_objects(objects: &[Object]) -> impl Iterator<Item = String> {
     let elsewhere = objects.iter().filter(|object| object.record.linked_elsewhere);
-    elsewhere
-        .map(|object| {
-            let path = object.record.ghost.clone().unwrap_or_default().path;
-            let path = Path::new(OsStr::from_bytes(&path));
-            format!(
-                "{} was deleted but has another name, which was not found: it comes back as a copy",
-                path.display()
-            )
-        })
-        .collect()
+    elsewhere.map(|object| {
+        let path = object.record.ghost.clone().unwrap_or_default().path;
+        let path = Path::new(OsStr::from_bytes(&path));
+        format!(
+            "{} was deleted but has another name, which was not found: it comes back as a copy",
+            path.display()
+        )
+    })
 }
 
 #[cfg(test)]

@@ -63,23 +63,7 @@ pub(crate) fn collect(
     copy: bool,
     refusals: &Refusals,
 ) -> Result<Collected> {
-    let pids: BTreeSet<Pid> = frozen.processes.iter().map(|process| process.pid).collect();
-    let names = Names::new(pids.iter().copied(), options.save_open_files);
-    let mut objects = Objects::new(names);
-    let mut descriptions = Descriptions::default();
-    let usual = Usual::of(tree);
-    let each = frozen.processes.iter();
-    let mut processes = each
-        .map(|process| {
-            look_at(
-                process,
-                (&usual, &pids),
-                &mut descriptions,
-                &mut objects,
-                refusals,
-            )
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let (mut processes, mut descriptions, mut objects) = look_at_all(tree, frozen, options, refusals)?;
     let mut ended = kinship::relate(tree, frozen, &mut processes)?;
     sharing::collect(&members(frozen), &mut processes, refusals)?;
     descriptions
@@ -95,8 +79,7 @@ pub(crate) fn collect(
     let (mut records, pipes) = descriptions.collect(&mut objects, &numbers, &around)?;
     let terminals = descriptions.terminals(&numbers, &mut records, refusals)?;
     let mut sysv = SystemV::look(&frozen.processes, &processes, refusals)?;
-    let speakers: Vec<Pid> = frozen.processes.iter().map(FrozenProcess::speaker).collect();
-    let mut issuers = Issuers::new(&speakers, &processes, &records);
+    let mut issuers = Issuers::new(&speakers(frozen), &processes, &records);
     let shared = Shared {
         descriptions: &descriptions,
         objects: &mut objects,
@@ -107,18 +90,18 @@ pub(crate) fn collect(
     };
     let Entered { pages, copies } = enter(frozen, &mut processes, shared, copy)?;
     // Who adopts orphans or uses a ring is known only of processes that were asked.
-    if processes.iter().all(|process| process.memory.is_some()) {
+    let all_asked = processes.iter().all(|process| process.memory.is_some());
+    if all_asked {
         refusals.pass(kinship::refuse_unbuildable(processes.iter().chain(&ended)))?;
-        if !descriptions.lacks_ring(&records) {
-            refusals.pass(issuers.finish(&processes, &mut records, descriptions.all()))?;
-        }
+    }
+    if all_asked && !descriptions.lacks_ring(&records) {
+        refusals.pass(issuers.finish(&processes, &mut records, descriptions.all()))?;
     }
     let objects = objects.into_vec();
-    let changes = [
-        changes::of_descriptions(descriptions.iter(), &records),
-        changes::of_processes(&frozen.processes, &processes),
-        changes::of_objects(&objects),
-    ];
+    let changes = changes::of_descriptions(descriptions.iter(), &records)
+        .chain(changes::of_processes(&frozen.processes, &processes))
+        .chain(changes::of_objects(&objects))
+        .collect();
     Ok(Collected {
         computation: ComputationV1 {
             terminal: descriptions.outside_terminal(frozen, &processes, &records)?,
@@ -127,20 +110,20 @@ pub(crate) fn collect(
         processes,
         ended,
         written_files: descriptions.written_files(&records)?,
-        farewell: if options.stop {
-            Farewell::of(descriptions.iter(), &records)
-        } else {
-            Farewell::default()
-        },
+        farewell: Farewell::of(options.stop, descriptions.iter(), &records),
         descriptions: records,
         pipes,
         terminals,
         objects,
-        changes: changes.concat(),
+        changes,
         sysv,
         pages,
         copies,
     })
+}
+
+fn speakers(frozen: &Frozen) -> Vec<Pid> {
+    frozen.processes.iter().map(FrozenProcess::speaker).collect()
 }
 
 /// The processes, each with all its threads.
@@ -181,6 +164,32 @@ fn enter(
         entered.copies.clear();
     }
     Ok(entered)
+}
+
+/// What can be seen of all processes from outside.
+fn look_at_all(
+    tree: &Tree,
+    frozen: &Frozen,
+    options: &Options,
+    refusals: &Refusals,
+) -> Result<(Vec<ProcessV1>, Descriptions, Objects)> {
+    let pids: BTreeSet<Pid> = frozen.processes.iter().map(|process| process.pid).collect();
+    let mut objects = Objects::new(Names::new(pids.iter().copied(), options.save_open_files));
+    let mut descriptions = Descriptions::default();
+    let usual = Usual::of(tree);
+    let each = frozen.processes.iter();
+    let processes = each
+        .map(|process| {
+            look_at(
+                process,
+                (&usual, &pids),
+                &mut descriptions,
+                &mut objects,
+                refusals,
+            )
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok((processes, descriptions, objects))
 }
 
 /// What can be seen of a process from outside.

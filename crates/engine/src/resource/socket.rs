@@ -145,9 +145,10 @@ pub(crate) fn rebuild(
 pub(crate) struct Farewell(Vec<OwnedFd>);
 
 impl Farewell {
-    /// Those among the descriptions of a frozen computation.
-    pub fn of<'a>(seen: impl Iterator<Item = &'a Seen>, records: &[DescriptionV1]) -> Farewell {
-        let is_tcp = |record: &DescriptionV1| matches!(record.kind, Some(DescriptionKind::TcpConnection(_)));
+    /// Those among the descriptions of a frozen computation, if it is to end.
+    pub fn of<'a>(ends: bool, seen: impl Iterator<Item = &'a Seen>, records: &[DescriptionV1]) -> Farewell {
+        let is_tcp =
+            |record: &DescriptionV1| ends && matches!(record.kind, Some(DescriptionKind::TcpConnection(_)));
         let sockets = seen.zip(records).filter(|(_, record)| is_tcp(record));
         Farewell(
             sockets
