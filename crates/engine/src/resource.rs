@@ -10,6 +10,7 @@ pub(crate) mod inotify;
 pub(crate) mod limit;
 pub(crate) mod lock;
 pub(crate) mod memory;
+pub(crate) mod mqueue;
 pub(crate) mod numa;
 pub(crate) mod numbers;
 pub(crate) mod object;

@@ -115,6 +115,7 @@ programs! {
     memory_sparse
     memory_vdso_moved
     pipe_ends
+    mqueue
     pidfd
     pidfd_zombie
     pipe_in_flight
@@ -206,7 +207,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("io_uring_eventfd", "registered eventfd"),
     ("io_uring_buffers", "provided buffers"),
     ("io_uring_registered", "registered io_uring descriptor"),
-    ("mqueue_message", "posix message queue"),
+    ("mqueue_notified", "mq_notify"),
     ("process_vfork_waiting", "vfork"),
     ("terminal_unopened", "not opened yet"),
 ];
