@@ -252,7 +252,7 @@ impl Descriptions {
                 Some(kind) => Ok(kind),
                 None => file::collect_device(seen),
             },
-            FileType::Socket => socket::collect(seen, id, around),
+            FileType::Socket => socket::collect(seen, id, around, &objects.names),
             FileType::BlockDevice => Err(seen.refused("a block device")),
             _ => Err(seen.refused("a file of unknown type")),
         }
