@@ -20,6 +20,8 @@ mod restart;
 mod start;
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod checkpoint_tests;
 #[cfg(test)]
 mod matching_tests;
@@ -35,7 +37,7 @@ use checkpoint::{Attempt, Retry};
 use member::Member;
 use restart::{Gather, Rebuild};
 use start::Starts;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 /// The coordinator of one computation.
@@ -46,6 +48,12 @@ pub struct Coordinator {
     now: Duration,
     /// Agents that have been welcomed.
     members: BTreeMap<Key, Member>,
+    /// Their numbers.
+    numbers: BTreeSet<u32>,
+    /// Above all numbers that were ever given.
+    next_number: u32,
+    /// Members by the first label of their host name.
+    by_host: HashMap<String, Vec<Key>>,
     /// Agents that have to wait for it.
     joining: Vec<(Key, Hello)>,
     /// Lost while a checkpoint was taken and not joined again since: number and host name.
@@ -101,6 +109,9 @@ impl Coordinator {
         Coordinator {
             now: Duration::ZERO,
             members: BTreeMap::new(),
+            numbers: BTreeSet::new(),
+            next_number: u32::from(config.local),
+            by_host: HashMap::new(),
             joining: Vec::new(),
             lost: BTreeMap::new(),
             phase: Phase::Idle,
@@ -272,10 +283,15 @@ impl Coordinator {
 
     /// One answer to everybody who asked for this checkpoint.
     fn answer(&mut self, asked: &Asked, verdict: Verdict) {
+        // On one node its name says nothing.
+        let words = |cause: &Cause| match self.members.len() {
+            0 | 1 => cause.sentence.clone(),
+            _ => cause.to_string(),
+        };
         let (refused, sentence) = match &verdict.outcome {
             Outcome::Committed => (false, String::new()),
-            Outcome::Refused(cause) => (true, cause.to_string()),
-            Outcome::Failed(cause) | Outcome::Unknown(cause) => (false, cause.to_string()),
+            Outcome::Refused(cause) => (true, words(cause)),
+            Outcome::Failed(cause) | Outcome::Unknown(cause) => (false, words(cause)),
         };
         for by in &asked.by {
             let Asker::Agent(key, ticket) = *by else { continue };

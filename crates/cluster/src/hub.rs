@@ -3,6 +3,8 @@
 mod serve;
 
 #[cfg(test)]
+mod intruder_tests;
+#[cfg(test)]
 mod tests;
 
 use crate::connection::{Frame, Timing};

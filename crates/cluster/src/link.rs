@@ -1,8 +1,5 @@
 //! An agent's side of its connection to the coordinator.
 
-#[cfg(test)]
-mod tests;
-
 use crate::connection::{self, Frame, Timing, within};
 use crate::coordinator::{Event, LOCAL};
 use crate::frame::{self, MAX_LEN};

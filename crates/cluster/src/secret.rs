@@ -1,5 +1,8 @@
 //! What makes an agent a member of a computation: one certificate and its key, which both ends of every connection have.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{Error, Result};
 use prost::Message;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};

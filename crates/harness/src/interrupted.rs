@@ -47,7 +47,7 @@ enum End {
 }
 
 /// Kills before the first checkpoint that are taken for bad luck.
-const TOO_SOON: usize = 20;
+const TOO_SOON: u32 = 20;
 
 /// Kills wanted: `RETHAW_TEST_KILLS`, else 50.
 pub fn kills() -> usize {
@@ -148,7 +148,8 @@ impl Subject {
     ) -> Result<()> {
         let mut too_soon = 0;
         loop {
-            match self.run_once(case, folder, reference, (random, *done < kills), limit)? {
+            let calm = Duration::from_millis(200) * too_soon;
+            match self.run_once(case, folder, reference, (random, *done < kills, calm), limit)? {
                 End::Finished => return Ok(()),
                 End::Killed => *done += 1,
                 End::KilledTooSoon => too_soon += 1,
@@ -166,7 +167,7 @@ impl Subject {
         case: &Case,
         folder: &Path,
         reference: &str,
-        (random, kill): (&mut Random, bool),
+        (random, kill, calm): (&mut Random, bool, Duration),
         limit: Duration,
     ) -> Result<End> {
         let mut job = self.start(case, folder)?;
@@ -179,6 +180,8 @@ impl Subject {
             std::thread::sleep(random.moment(Duration::from_millis(2000)));
             return self.stop(case, folder, job, reference);
         }
+        // Where kills came too soon, on a slow machine, they come later and later.
+        std::thread::sleep(calm);
         let mut asked = None;
         if random.below(3) == 0 {
             // In the middle of a checkpoint: ask for one, then strike.

@@ -5,7 +5,6 @@ use super::*;
 use crate::message::{
     Collect, Commit, Done, Drain, End, Failed, Freeze, Frozen, Image, Passing, Resume, Written,
 };
-use std::collections::BTreeSet;
 
 /// One attempt at a checkpoint.
 #[derive(Debug)]
@@ -22,7 +21,9 @@ pub(super) struct Attempt {
     /// Who has not answered in this stage.
     pending: BTreeSet<Key>,
     ends: BTreeMap<Key, Vec<End>>,
-    /// Durable images by agent number.
+    /// The number of each one's image, also of those that have left.
+    places: BTreeMap<Key, u32>,
+    /// Durable images by number.
     images: BTreeMap<u32, Image>,
     /// Who writes the manifest.
     committer: Option<Key>,
@@ -50,6 +51,12 @@ impl Attempt {
         self.stage == Stage::Commit
     }
 
+    fn has_image(&self, key: Key) -> bool {
+        self.places
+            .get(&key)
+            .is_some_and(|image| self.images.contains_key(image))
+    }
+
     /// Whether the programs run on while the rest is done.
     pub(super) fn runs_again(&self) -> bool {
         matches!(self.stage, Stage::Write | Stage::Commit) && !self.asked.stop
@@ -73,17 +80,22 @@ impl Coordinator {
         }
         self.attempt += 1;
         let parts: BTreeSet<Key> = self.members.keys().copied().collect();
-        let freeze = Freeze {
-            attempt: self.attempt,
-            generation: self.generation,
-            stop: asked.stop,
-        };
+        let places = self.places();
         self.tell(News::Began {
             attempt: self.attempt,
             generation: self.generation,
             agents: parts.len() as u32,
         });
-        self.send(self.everybody(), Order::Freeze(freeze));
+        for (key, image) in &places {
+            let freeze = Freeze {
+                attempt: self.attempt,
+                generation: self.generation,
+                stop: asked.stop,
+                image: *image,
+                images: parts.len() as u32,
+            };
+            self.send(vec![*key], Order::Freeze(freeze));
+        }
         self.phase = Phase::Checkpoint(Attempt {
             number: self.attempt,
             generation: self.generation,
@@ -94,9 +106,17 @@ impl Coordinator {
             pending: parts.clone(),
             parts,
             ends: BTreeMap::new(),
+            places,
             images: BTreeMap::new(),
             committer: None,
         });
+    }
+
+    /// Numbers for images, in the order of the agents' numbers.
+    fn places(&self) -> BTreeMap<Key, u32> {
+        let mut keys: Vec<(u32, Key)> = self.members.iter().map(|(key, one)| (one.number, *key)).collect();
+        keys.sort_unstable();
+        keys.into_iter().map(|(_, key)| key).zip(0..).collect()
     }
 
     /// The attempt under way, if this agent takes part in it and means it.
@@ -209,7 +229,8 @@ impl Coordinator {
         let Some(member) = self.members.get(&key) else {
             return;
         };
-        let image = Image {
+        let mut image = Image {
+            image: 0,
             agent: member.number,
             node: member.hello.node.clone(),
             addresses: member.hello.addresses.clone(),
@@ -219,7 +240,8 @@ impl Coordinator {
             header_checksum: written.header_checksum,
         };
         if let Some(current) = self.current(key, written.attempt) {
-            current.images.insert(image.agent, image);
+            image.image = current.places.get(&key).copied().unwrap_or_default();
+            current.images.insert(image.image, image);
         }
         self.advance();
     }
@@ -398,6 +420,7 @@ impl Coordinator {
         };
         let others = match current.pending.len() {
             0 | 1 => String::new(),
+            2 => ", nor did another".to_string(),
             count => format!(", nor did {} others", count - 1),
         };
         let Some(key) = current.pending.first().copied() else {
@@ -420,7 +443,7 @@ impl Coordinator {
                     "its agent left before it said that the manifest is written",
                 )));
             }
-            Stage::Write if current.images.contains_key(&member.number) => (),
+            Stage::Write if current.has_image(key) => (),
             Stage::Commit => (),
             _ => {
                 let first = current.first_passing;

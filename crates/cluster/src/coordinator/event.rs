@@ -85,7 +85,7 @@ pub struct RestartPlan {
 /// An image of a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedImage {
-    /// Whose it was and will be.
+    /// Its number in the checkpoint, and of the agent that rebuilds it.
     pub agent: u32,
     /// Host name where it was.
     pub node: String,
@@ -209,7 +209,7 @@ pub struct Verdict {
     pub stop: bool,
     /// What became of it.
     pub outcome: Outcome,
-    /// The images that are durable, by agent number; all of them if it is committed.
+    /// The images that are durable, by their number; all of them if it is committed.
     pub images: Vec<Image>,
 }
 

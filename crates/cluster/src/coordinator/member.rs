@@ -3,6 +3,9 @@
 use super::*;
 use crate::message::{Abort, Kill, Refused, VERSION, Welcome};
 
+/// Numbers that agents may want are below; more agents than that never come.
+const MAX_NUMBER: u32 = 1 << 24;
+
 /// An agent that is one of the computation.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -46,8 +49,16 @@ impl Coordinator {
     }
 
     pub(super) fn take_in(&mut self, key: Key, hello: Hello, number: u32) {
-        let member = Member { number, hello };
         self.lost.remove(&number);
+        self.numbers.insert(number);
+        self.next_number = self.next_number.max(number + 1);
+        let member = Member { number, hello };
+        let place = self
+            .by_host
+            .entry(start::host_label(&member.hello.node))
+            .or_default();
+        place.push(key);
+        self.starts.look_again();
         self.tell(News::Joined(member.node()));
         self.members.insert(key, member);
         let welcome = Welcome {
@@ -57,21 +68,16 @@ impl Coordinator {
         self.send(vec![key], Order::Welcome(welcome));
     }
 
-    /// The wanted number if nobody has it, else the lowest that nobody has.
+    /// The wanted number if nobody has it, else one that nobody has had.
     fn free_number(&self, key: Key, wanted: Option<u32>) -> u32 {
-        if key == LOCAL {
-            return 0;
-        }
-        let taken: std::collections::BTreeSet<u32> =
-            self.members.values().map(|member| member.number).collect();
-        let first = u32::from(self.config.local);
-        let free = |number: &u32| *number >= first && !taken.contains(number);
-        let lowest = || {
-            // The number of a lost agent is for the one that comes back.
-            let fresh = |number: &u32| free(number) && !self.lost.contains_key(number);
-            (first..).find(fresh).unwrap_or(u32::MAX)
+        let reserved = self.config.local && key != LOCAL;
+        let is_free = |number: &u32| {
+            *number < MAX_NUMBER && !self.numbers.contains(number) && !(reserved && *number == 0)
         };
-        wanted.filter(free).unwrap_or_else(lowest)
+        match wanted {
+            _ if key == LOCAL && self.config.local => 0,
+            wanted => wanted.filter(is_free).unwrap_or(self.next_number),
+        }
     }
 
     /// From a connection that is not a member (any more): only a farewell matters.
@@ -137,6 +143,10 @@ impl Coordinator {
 
     fn remove(&mut self, key: Key) -> Option<Member> {
         let member = self.members.remove(&key)?;
+        self.numbers.remove(&member.number);
+        if let Some(place) = self.by_host.get_mut(&start::host_label(&member.hello.node)) {
+            place.retain(|other| *other != key);
+        }
         self.starts_lost(key, &member.hello.node);
         Some(member)
     }
@@ -167,9 +177,11 @@ impl Coordinator {
     }
 
     pub(super) fn kill_late(&mut self) {
-        let members = std::mem::take(&mut self.members);
-        self.actions.extend(members.keys().map(|key| Action::Close(*key)));
-        let silent = members.into_values().map(|member| member.hello.node).collect();
+        let mut silent = Vec::new();
+        for key in self.everybody() {
+            silent.extend(self.remove(key).map(|member| member.hello.node));
+            self.actions.push(Action::Close(key));
+        }
         self.tell(News::Over { silent });
         if let Phase::Over { deadline, .. } = &mut self.phase {
             *deadline = None;
@@ -182,6 +194,11 @@ impl Coordinator {
             sentence: cause.sentence.clone(),
             agent: cause.place.as_ref().map(|(agent, _)| *agent),
             keep_image,
+            node: cause
+                .place
+                .as_ref()
+                .map(|(_, node)| node.clone())
+                .unwrap_or_default(),
         };
         self.send(to, Order::Abort(abort));
     }

@@ -2,10 +2,6 @@
 
 use super::*;
 use crate::message::{Go, NodeMove, Prepare};
-use std::collections::BTreeSet;
-
-/// Whether an image goes to an agent.
-type Fits<'a> = &'a dyn Fn(&PlannedImage, Key, &Hello) -> bool;
 
 /// Waits for agents.
 #[derive(Debug)]
@@ -58,6 +54,8 @@ impl Coordinator {
             return;
         };
         let members = std::mem::take(&mut self.members);
+        self.numbers.clear();
+        self.by_host.clear();
         let mut candidates: Vec<(Key, Hello)> =
             members.into_iter().map(|(key, one)| (key, one.hello)).collect();
         candidates.append(&mut self.joining);
@@ -76,38 +74,13 @@ impl Coordinator {
         });
     }
 
-    /// Gives every image to an agent: first to the one that wants it, then to one on the node where it was, then to
-    /// anyone. Who gets none waits.
-    fn assign(&mut self, plan: &RestartPlan, mut candidates: Vec<(Key, Hello)>) -> Vec<NodeMove> {
-        let local = self.config.local;
-        let mut takers: BTreeMap<u32, (Key, Hello)> = BTreeMap::new();
-        let wants = |image: &PlannedImage, key: Key, hello: &Hello| match image.agent {
-            0 if local => key == LOCAL,
-            number => hello.agent == Some(number) && !(local && key == LOCAL),
-        };
-        let was_there = |image: &PlannedImage, key: Key, hello: &Hello| {
-            hello.node == image.node && !(local && (image.agent == 0 || key == LOCAL))
-        };
-        let passes: [Fits<'_>; 3] = [&wants, &was_there, &|_, _, _| true];
-        for fits in passes {
-            for image in &plan.images {
-                if takers.contains_key(&image.agent) {
-                    continue;
-                }
-                let place = candidates
-                    .iter()
-                    .position(|(key, hello)| fits(image, *key, hello));
-                if let Some(place) = place {
-                    takers.insert(image.agent, candidates.remove(place));
-                }
-            }
-        }
-        self.joining = candidates;
+    /// Gives every image to an agent. Who gets none waits.
+    fn assign(&mut self, plan: &RestartPlan, candidates: Vec<(Key, Hello)>) -> Vec<NodeMove> {
+        let mut pool: BTreeMap<Key, Hello> = candidates.into_iter().collect();
+        let takers = choose(plan, &pool, self.config.local);
         let mut moves = Vec::new();
-        for image in &plan.images {
-            let Some((key, hello)) = takers.remove(&image.agent) else {
-                continue;
-            };
+        for (image, key) in takers {
+            let Some(hello) = pool.remove(&key) else { continue };
             moves.push(NodeMove {
                 agent: image.agent,
                 old: image.addresses.clone(),
@@ -118,6 +91,7 @@ impl Coordinator {
             });
             self.take_in(key, hello, image.agent);
         }
+        self.joining = pool.into_iter().collect();
         moves.sort_by_key(|one| one.agent);
         moves
     }
@@ -176,4 +150,43 @@ impl Coordinator {
         self.end(&format!("the restart has failed: {cause}"));
         self.tell(News::RestartFailed(cause));
     }
+}
+
+/// Which image goes to whom: first to the agent that wants it, then to one on the node where it was, then to anyone.
+/// With a `local` agent, this one wants image 0 and nobody else gets that.
+fn choose<'a>(
+    plan: &'a RestartPlan,
+    pool: &BTreeMap<Key, Hello>,
+    local: bool,
+) -> Vec<(&'a PlannedImage, Key)> {
+    let mut wishes: HashMap<u32, Key> = HashMap::new();
+    let mut there: HashMap<&str, Vec<Key>> = HashMap::new();
+    for (key, hello) in pool.iter().rev() {
+        let wish = match (local, *key == LOCAL) {
+            (true, true) => Some(0),
+            (true, false) => hello.agent.filter(|number| *number != 0),
+            (false, _) => hello.agent,
+        };
+        wish.map(|number| wishes.insert(number, *key));
+        there.entry(&hello.node).or_default().push(*key);
+    }
+    let mut free: BTreeSet<Key> = pool.keys().copied().collect();
+    let mut takers = Vec::new();
+    let mut left: Vec<&PlannedImage> = Vec::new();
+    for image in &plan.images {
+        match wishes.get(&image.agent) {
+            Some(key) if free.remove(key) => takers.push((image, *key)),
+            _ => left.push(image),
+        }
+    }
+    let mut homeless: Vec<&PlannedImage> = Vec::new();
+    for image in left {
+        let keys = there.get_mut(image.node.as_str());
+        match keys.and_then(|keys| std::iter::from_fn(|| keys.pop()).find(|key| free.remove(key))) {
+            Some(key) => takers.push((image, key)),
+            None => homeless.push(image),
+        }
+    }
+    takers.extend(homeless.into_iter().zip(free));
+    takers
 }

@@ -7,7 +7,12 @@ use crate::message::{Exited, ExitedOn, Start, Started, StartedOn};
 #[derive(Debug, Default)]
 pub(super) struct Starts {
     last: u64,
-    all: BTreeMap<u64, Wish>,
+    /// Not started yet.
+    pending: BTreeMap<u64, Wish>,
+    /// Started by this agent, for somebody.
+    running: BTreeMap<u64, (Key, Asker)>,
+    /// Something may be delivered that could not be before.
+    fresh: bool,
 }
 
 #[derive(Debug)]
@@ -15,81 +20,99 @@ struct Wish {
     by: Asker,
     node: String,
     stage: Stage,
+    until: Duration,
 }
 
 #[derive(Debug)]
 enum Stage {
-    /// For an agent of the node, until then.
-    Waits(Program, Duration),
-    /// This agent has been told, and has until then.
-    Sent(Key, Duration),
-    /// This agent has started it.
-    Runs(Key),
+    /// For an agent of the node.
+    Waits(Program),
+    /// This agent has been told.
+    Sent(Key),
 }
 
 impl Starts {
     pub(super) fn deadline(&self) -> Option<Duration> {
-        let deadline = |wish: &Wish| match wish.stage {
-            Stage::Waits(_, until) | Stage::Sent(_, until) => Some(until),
-            Stage::Runs(_) => None,
-        };
-        self.all.values().filter_map(deadline).min()
+        self.pending.values().map(|wish| wish.until).min()
+    }
+
+    pub(super) fn look_again(&mut self) {
+        self.fresh = true;
     }
 
     fn numbers(&self, is: impl Fn(&Wish) -> bool) -> Vec<u64> {
-        let those = self.all.iter().filter(|(_, wish)| is(wish));
+        let those = self.pending.iter().filter(|(_, wish)| is(wish));
         those.map(|(number, _)| *number).collect()
     }
 }
 
-/// Whether two names mean the same host: equal, or one is the other without its domain.
-fn is_same_host(one: &str, other: &str) -> bool {
-    let (long, short) = if one.len() >= other.len() {
-        (one, other)
-    } else {
-        (other, one)
-    };
-    match long.get(..short.len()) {
-        Some(begin) if begin.eq_ignore_ascii_case(short) => {
-            let rest = &long[short.len()..];
-            rest.is_empty() || (rest.starts_with('.') && !short.is_empty() && !short.contains('.'))
-        }
-        _ => false,
+impl Wish {
+    fn waits(&self) -> bool {
+        matches!(self.stage, Stage::Waits(_))
     }
+
+    fn waits_for(&self, node: &str) -> bool {
+        self.waits() && is_same_host(&self.node, node)
+    }
+
+    fn is_at(&self, key: Key) -> bool {
+        matches!(self.stage, Stage::Sent(other) if other == key)
+    }
+}
+
+/// What names of the same host have in common.
+pub(super) fn host_label(node: &str) -> String {
+    node.split('.').next().unwrap_or(node).to_ascii_lowercase()
+}
+
+/// Whether two names mean the same host: equal, or one of them without its domain.
+fn is_same_host(one: &str, other: &str) -> bool {
+    let same_label = host_label(one) == host_label(other);
+    same_label && (one.eq_ignore_ascii_case(other) || !one.contains('.') || !other.contains('.'))
 }
 
 impl Coordinator {
     pub(super) fn start_on(&mut self, by: Asker, node: String, program: Program) {
         self.starts.last += 1;
-        if self.find_node(&node).is_none() && !self.starts.all.values().any(|wish| wish.waits_for(&node)) {
+        if self.find_node(&node).is_none() && !self.starts.pending.values().any(|wish| wish.waits_for(&node))
+        {
             self.tell(News::Wanted { node: node.clone() });
         }
-        let stage = Stage::Waits(program, self.now + self.config.limits.wanted);
-        self.starts.all.insert(self.starts.last, Wish { by, node, stage });
+        let wish = Wish {
+            by,
+            node,
+            stage: Stage::Waits(program),
+            until: self.now + self.config.limits.wanted,
+        };
+        self.starts.pending.insert(self.starts.last, wish);
+        self.starts.look_again();
     }
 
     fn find_node(&self, node: &str) -> Option<Key> {
-        let is = |member: &Member| is_same_host(&member.hello.node, node);
-        self.members
-            .iter()
-            .find(|(_, member)| is(member))
-            .map(|(key, _)| *key)
+        let is = |key: &&Key| {
+            let member = self.members.get(key);
+            member.is_some_and(|member| is_same_host(&member.hello.node, node))
+        };
+        self.by_host.get(&host_label(node))?.iter().find(is).copied()
     }
 
     /// Tells the agents that are there what to start.
     pub(super) fn deliver_starts(&mut self) {
-        for number in self.starts.numbers(|wish| matches!(wish.stage, Stage::Waits(..))) {
-            let Some(wish) = self.starts.all.get(&number) else {
+        if !std::mem::take(&mut self.starts.fresh) {
+            return;
+        }
+        for number in self.starts.numbers(Wish::waits) {
+            let Some(wish) = self.starts.pending.get(&number) else {
                 continue;
             };
             let Some(key) = self.find_node(&wish.node) else {
                 continue;
             };
-            let until = self.now + self.config.limits.start;
-            let Some(wish) = self.starts.all.get_mut(&number) else {
+            let Some(wish) = self.starts.pending.get_mut(&number) else {
                 continue;
             };
-            if let Stage::Waits(program, _) = std::mem::replace(&mut wish.stage, Stage::Sent(key, until)) {
+            wish.until = self.now + self.config.limits.start;
+            if let Stage::Waits(program) = std::mem::replace(&mut wish.stage, Stage::Sent(key)) {
                 let start = Start {
                     ticket: number,
                     command: program.command,
@@ -102,27 +125,33 @@ impl Coordinator {
     }
 
     pub(super) fn started(&mut self, key: Key, started: Started) {
-        let Some(wish) = self.starts.all.get_mut(&started.ticket) else {
+        let number = started.ticket;
+        if !self
+            .starts
+            .pending
+            .get(&number)
+            .is_some_and(|wish| wish.is_at(key))
+        {
+            return;
+        }
+        let Some(wish) = self.starts.pending.remove(&number) else {
             return;
         };
-        if !matches!(wish.stage, Stage::Sent(other, _) if other == key) {
-            return;
+        if started.error.is_none() {
+            self.starts.running.insert(number, (key, wish.by));
         }
-        wish.stage = Stage::Runs(key);
-        let by = wish.by;
-        if started.error.is_some() {
-            self.starts.all.remove(&started.ticket);
-        }
-        self.answer_start(by, started.error);
+        self.answer_start(wish.by, started.error);
     }
 
     pub(super) fn exited(&mut self, key: Key, exited: Exited) {
-        let wish = self.starts.all.get(&exited.ticket);
-        let Some(by) = wish.filter(|wish| wish.runs_at(key)).map(|wish| wish.by) else {
-            return;
-        };
-        self.starts.all.remove(&exited.ticket);
-        self.answer_exit(by, Some(exited.status));
+        match self.starts.running.get(&exited.ticket) {
+            Some((other, by)) if *other == key => {
+                let by = *by;
+                self.starts.running.remove(&exited.ticket);
+                self.answer_exit(by, Some(exited.status));
+            }
+            _ => (),
+        }
     }
 
     pub(super) fn unreachable(&mut self, node: &str, sentence: &str) {
@@ -132,24 +161,20 @@ impl Coordinator {
     }
 
     pub(super) fn fail_starts(&mut self, sentence: &str) {
-        for number in self.starts.numbers(|wish| matches!(wish.stage, Stage::Waits(..))) {
+        for number in self.starts.numbers(Wish::waits) {
             self.fail_start(number, sentence);
         }
     }
 
     pub(super) fn expire_starts(&mut self) {
         let now = self.now;
-        let late = |wish: &Wish| match wish.stage {
-            Stage::Waits(_, until) | Stage::Sent(_, until) => until <= now,
-            Stage::Runs(_) => false,
-        };
-        for number in self.starts.numbers(late) {
-            let Some(wish) = self.starts.all.get(&number) else {
+        for number in self.starts.numbers(|wish| wish.until <= now) {
+            let Some(wish) = self.starts.pending.get(&number) else {
                 continue;
             };
             let sentence = match wish.stage {
-                Stage::Sent(..) => format!("{} has not started the program in time", wish.node),
-                _ => format!("no agent of {} has joined in time", wish.node),
+                Stage::Sent(_) => format!("{} has not started the program in time", wish.node),
+                Stage::Waits(_) => format!("no agent of {} has joined in time", wish.node),
             };
             self.fail_start(number, &sentence);
         }
@@ -157,21 +182,18 @@ impl Coordinator {
 
     /// An agent is gone, and what it ran or was about to.
     pub(super) fn starts_lost(&mut self, key: Key, node: &str) {
-        for number in self.starts.numbers(|wish| wish.runs_at(key)) {
-            if let Some(wish) = self.starts.all.remove(&number) {
-                self.answer_exit(wish.by, None);
-            }
+        let ran = self.starts.running.extract_if(.., |_, (other, _)| *other == key);
+        let ran: Vec<Asker> = ran.map(|(_, (_, by))| by).collect();
+        for by in ran {
+            self.answer_exit(by, None);
         }
-        for number in self
-            .starts
-            .numbers(|wish| matches!(wish.stage, Stage::Sent(other, _) if other == key))
-        {
+        for number in self.starts.numbers(|wish| wish.is_at(key)) {
             self.fail_start(number, &format!("the agent on {node} is gone"));
         }
     }
 
     fn fail_start(&mut self, number: u64, sentence: &str) {
-        if let Some(wish) = self.starts.all.remove(&number) {
+        if let Some(wish) = self.starts.pending.remove(&number) {
             self.answer_start(wish.by, Some(sentence.to_string()));
         }
     }
@@ -194,15 +216,5 @@ impl Coordinator {
             }
             Asker::Agent(..) => (),
         }
-    }
-}
-
-impl Wish {
-    fn waits_for(&self, node: &str) -> bool {
-        matches!(self.stage, Stage::Waits(..)) && is_same_host(&self.node, node)
-    }
-
-    fn runs_at(&self, key: Key) -> bool {
-        matches!(self.stage, Stage::Runs(other) if other == key)
     }
 }

@@ -13,6 +13,7 @@ use crate::resource::object::{Object, Objects};
 use crate::resource::socket::Farewell;
 use crate::resource::sysv::SystemV;
 use crate::resource::thread::{ContextProc, GoingOn};
+use crate::resource::uring::Issuers;
 use crate::resource::{file, memory, process, sharing, thread};
 use crate::tree::{Ended, Tree};
 use crate::{Result, foothold};
@@ -78,6 +79,8 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         descriptions.collect(&mut objects, &numbers, &options.launcher, options.external)?;
     let terminals = descriptions.terminals(&numbers, &mut records)?;
     let mut sysv = SystemV::look(&frozen.processes, &processes)?;
+    let speakers: Vec<Pid> = frozen.processes.iter().map(FrozenProcess::speaker).collect();
+    let mut issuers = Issuers::new(&speakers, &processes, &records);
     // A copy would become the child of a process that adopts orphans itself, and be seen by it: no more then, and in the
     // end none. Parents come before children.
     let mut adopts = false;
@@ -87,12 +90,14 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
             objects: &mut objects,
             sysv: &mut sysv,
             ended: &mut ended,
+            issuers: &mut issuers,
         };
         let (ranges, made) = collect_process(frozen, stream, record, shared, copy && !adopts)?;
         copies.extend(made.map(|made| (frozen.speaker(), made)));
         pages.push((frozen.speaker(), ranges));
         adopts |= record.child_subreaper;
     }
+    issuers.finish(&processes, &mut records, descriptions.all())?;
     kinship::refuse_unbuildable(processes.iter().chain(&ended))?;
     if adopts {
         copies.clear();
@@ -142,6 +147,7 @@ struct Shared<'a> {
     objects: &'a mut Objects,
     sysv: &'a mut SystemV,
     ended: &'a mut [ProcessV1],
+    issuers: &'a mut Issuers,
 }
 
 /// Memory, threads, and what only the process itself is told.
@@ -169,6 +175,7 @@ fn collect_process(
             .pending(true)
             .context(|| format!("cannot read signals of process {pid}"))?;
     }
+    let issuers = shared.issuers;
     let ask = |record: &mut ProcessV1, remote: &mut Remote<'_>| {
         process::collect_inside(pid, record, remote)?;
         shared
@@ -185,7 +192,7 @@ fn collect_process(
             .then(|| snapshot::copy_process(pid, remote, &foothold))
             .transpose()
     };
-    let collected = collect_threads(frozen, &going_on, &foothold, record, ask);
+    let collected = collect_threads(frozen, &going_on, &foothold, record, issuers, ask);
     // Whatever came of it: the program gets back what was borrowed.
     let back = foothold
         .give_back()
@@ -207,13 +214,16 @@ fn collect_threads(
     going_on: &[GoingOn],
     foothold: &Foothold,
     record: &mut ProcessV1,
+    issuers: &mut Issuers,
     ask: impl FnOnce(&mut ProcessV1, &mut Remote<'_>) -> Result<Option<Copy>>,
 ) -> Result<Option<Copy>> {
     let pid = frozen.speaker();
     let mut ask = Some(ask);
     let mut made = None;
     for (thread, going_on) in frozen.threads.iter_mut().zip(going_on) {
+        let tid = thread.stopped.tid();
         let collected = thread::collect(pid, thread, going_on, foothold, |remote| {
+            issuers.ask(pid, tid, remote)?;
             if let Some(ask) = ask.take() {
                 made = ask(record, remote)?;
             }

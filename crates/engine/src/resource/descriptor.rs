@@ -4,7 +4,7 @@
 use super::numbers::Numbers;
 use super::object::Objects;
 use super::thread::ContextProc;
-use super::{epoll, event, file, inotify, lock, owner, pidfd, pipe, socket, terminal};
+use super::{epoll, event, file, inotify, lock, owner, pidfd, pipe, socket, terminal, uring};
 use crate::Result;
 use crate::checkpoint::External;
 use crate::checkpoint::freeze::Frozen;
@@ -118,6 +118,11 @@ impl Descriptions {
         self.seen.iter()
     }
 
+    /// The same, as a list.
+    pub fn all(&self) -> &[Seen] {
+        &self.seen
+    }
+
     /// The description of that number.
     pub fn get(&self, number: u32) -> Option<&Seen> {
         self.seen.get(number.checked_sub(1)? as usize)
@@ -223,7 +228,7 @@ impl Descriptions {
             b"anon_inode:[pidfd]" => return pidfd::collect(seen, &self.members),
             inotify::TARGET => return inotify::collect(seen, &self.watched),
             b"anon_inode:[fanotify]" => return Err(seen.refused("a fanotify instance")),
-            b"anon_inode:[io_uring]" => return Err(seen.refused("an io_uring instance")),
+            _ if uring::is_ring(seen) => return uring::collect(seen, &self.seen, &self.processes),
             b"anon_inode:[userfaultfd]" => return Err(seen.refused("a userfaultfd instance")),
             b"anon_inode:[perf_event]" => return Err(seen.refused("a performance counter (perf)")),
             b"anon_inode:[fscontext]" => return Err(seen.refused("a mount in the making (fsopen)")),
@@ -247,7 +252,7 @@ impl Descriptions {
                 Some(kind) => Ok(kind),
                 None => file::collect_device(seen),
             },
-            FileType::Socket => socket::collect(seen, id, around),
+            FileType::Socket => socket::collect(seen, id, around, &objects.names),
             FileType::BlockDevice => Err(seen.refused("a block device")),
             _ => Err(seen.refused("a file of unknown type")),
         }

@@ -15,7 +15,7 @@ use crate::resource::socket::Workshop;
 use crate::resource::table::{Notifiers, Table};
 use crate::resource::terminal::Terminals;
 use crate::resource::terminal::outside::{self, Redraw};
-use crate::resource::{credentials, inotify, limit, memory, process, signal, thread, timer};
+use crate::resource::{credentials, inotify, limit, memory, process, signal, thread, timer, uring};
 use crate::tree::{Ended, InterruptedBefore, Main};
 use rethaw_image::ImageReader;
 use rethaw_image::record::ProcessV1;
@@ -98,6 +98,7 @@ impl Rebuilt {
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             rebuild_process(stub, record, plan, warnings)?;
         }
+        uring::rebuild(plan, &mut rebuilt.stubs)?;
         table.connect(&mut rebuilt.stubs, warnings)?;
         plan.sysv.finish(&mut rebuilt.stubs, &plan.processes)?;
         rebuilt.notifiers = table.watch(&rebuilt.stubs)?;

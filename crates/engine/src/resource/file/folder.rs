@@ -6,7 +6,7 @@ use crate::error::{Context, Error};
 use crate::resource::object::{Made, Objects, RebuiltObjects};
 use crate::resource::thread::ContextProc;
 use crate::restart::{Places, Plan, Stub};
-use rethaw_image::record::{DescriptionKind, FolderV1, ProcessV1};
+use rethaw_image::record::{DescriptionKind, FolderV1, ProcessV1, UnixSocketV1};
 use rethaw_sys::proc::{self, Pid};
 use rustix::fs::{FileType, Mode, OFlags};
 use std::collections::BTreeSet;
@@ -92,15 +92,20 @@ fn make_one(path: &Path, mode: u32, made: &mut Made) -> io::Result<()> {
     }
 }
 
-/// Makes the folders of volatile places that are current or open.
+/// Makes the folders that are missing: of volatile places that are current or open, and those of Unix sockets.
 pub(crate) fn make_missing(plan: &Plan, made: &mut Made) -> Result<()> {
     for process in &plan.processes {
         make(&process.volatile_folders, &plan.places, made)?;
     }
     for description in plan.descriptions.values() {
-        if let Some(DescriptionKind::Regular(regular)) = &description.kind {
-            make(&regular.folders, &plan.places, made)?;
-        }
+        let folders = match &description.kind {
+            Some(DescriptionKind::Regular(regular)) => &regular.folders,
+            Some(DescriptionKind::Unix(UnixSocketV1 {
+                bound: Some(bound), ..
+            })) => &bound.folders,
+            _ => continue,
+        };
+        make(folders, &plan.places, made)?;
     }
     Ok(())
 }

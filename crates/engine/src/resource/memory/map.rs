@@ -29,7 +29,9 @@ fn protection_to_fill(mapping: &MappingV1, filled: bool) -> u32 {
 
 pub(super) fn map(stub: &mut Stub, mapping: &MappingV1, filled: bool, sources: &Sources<'_>) -> Result<()> {
     let anonymous = match mapping.backing() {
-        Backing::Vdso | Backing::Vvar | Backing::Segment | Backing::AioRing => return Ok(()),
+        Backing::Vdso | Backing::Vvar | Backing::Segment | Backing::AioRing | Backing::IoRing => {
+            return Ok(());
+        }
         Backing::Anonymous | Backing::SavedFile => true,
         Backing::File | Backing::Object => false,
         Backing::Unknown => return Err(crate::restart::damaged("a mapping of unknown kind")),
