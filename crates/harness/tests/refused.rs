@@ -50,7 +50,10 @@ refusals! {
     io_uring_eventfd: "io_uring_eventfd" "", "a registered eventfd", "descriptor ";
     io_uring_buffers: "io_uring_buffers" "", "provided buffers", "descriptor ";
     io_uring_registered: "io_uring_registered" "", "a registered io_uring descriptor", "thread ";
-    message_queue: "mqueue_message" "", "a POSIX message queue", "descriptor ";
+    message_queue: "mqueue_notified" "", "(mq_notify)", "descriptor ";
+    fanotify_marked: "fanotify" "", "fanotify", "descriptor ";
+    userfaultfd_used: "userfaultfd" "", "userfaultfd", "descriptor ";
+    secret_used: "memory_secret" "", "secret memory", "";
 
     mapping_secret: "refused-memory" "secret", "secret memory (memfd_secret)", "address 0x";
     mapping_of_device: "refused-memory" "of-device", "a mapping of a device", "address 0x";
@@ -58,6 +61,7 @@ refusals! {
     protected_stack: "refused-memory" "protected-stack", "a main stack that it cannot write to", "memory map";
     thirty_two_bits: "refused-memory" "thirty-two-bits", "a 32-bit program", "thread ";
 
+    keyring: "process_keyring" "", "keyring", "";
     seccomp: "refused-processes" "seccomp", "seccomp in force", "seccomp";
     own_users: "refused-processes" "own-mounts", "user ids of its own", "namespace user:";
     own_network: "refused-processes" "own-network", "user ids of its own", "namespace user:";
