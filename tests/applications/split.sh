@@ -1,13 +1,11 @@
 # split.sh LOG: GNU screen with a shell in it, and a client on a terminal; the screens are what is compared.
 log=$1
-# The installed one gets the rights of a group, so that nobody but root may trace it.
-cp "$(command -v screen)" ./screen
 export SCREENDIR=$PWD/sockets TERM=xterm PS1='$ ' ENV= LC_ALL=C.UTF-8
 rm -rf sockets
 mkdir -m 700 sockets
 rm -f keyboard
 mkfifo keyboard
-do_screen() { ./screen -S server "$@"; }
+do_screen() { screen -S server "$@"; }
 show() {
     rm -f copy
     do_screen -p 0 -X hardcopy "$PWD/copy"
@@ -19,7 +17,7 @@ expect() { # TEXT
 exec 3>"$log"
 do_screen -c /dev/null -d -m sh
 # Opened for writing too, its end never comes.
-script -q -c "./screen -x -S server" /dev/null <>keyboard >attached &
+script -q -c "screen -x -S server" /dev/null <>keyboard >attached &
 round=0
 while [ $round -lt 15 ]; do
     round=$((round + 1))
