@@ -7,6 +7,8 @@ pub(crate) mod epoll;
 pub(crate) mod event;
 pub(crate) mod file;
 pub(crate) mod inotify;
+pub(crate) mod keyring;
+pub(crate) mod landlock;
 pub(crate) mod limit;
 pub(crate) mod lock;
 pub(crate) mod memory;

@@ -115,6 +115,22 @@ pub fn under_another_kernel(program: &str) -> Outcome {
     })
 }
 
+/// What a restart cannot bring back it says; the program runs on all the same.
+pub fn told(program: &str, word: &str) -> Outcome {
+    case(&format!("{program}-told"), |case| {
+        let trial = Trial::new(case, program)?;
+        let Start::Ready(mut job) = trial.ready(trial.launch(Variant::Stopped)?)? else {
+            return Ok(());
+        };
+        case.checkpoint(&["--stop"])?;
+        job.wait(PATIENCE)?;
+        trial.pass(case.restart(&[])?)?;
+        let said = fs::read_to_string(case.path("restart.err"))?;
+        ensure!(said.contains(word), "{said}");
+        Ok(())
+    })
+}
+
 /// The program said early that it cannot run here.
 enum Start {
     Ready(Job),

@@ -114,21 +114,24 @@ programs! {
     memory_shared_sparse
     memory_sparse
     memory_vdso_moved
-    pipe_ends
     pidfd
     pidfd_zombie
+    pipe_ends
     pipe_in_flight
+    pipe_splice
     process_attributes
     process_bounding
     process_controls
     process_controls_default
     process_folder
     process_ids
+    process_landlock
     process_limits
     process_names
     process_no_children
     process_oom_score
     process_personality
+    process_registrations
     process_scheduling
     process_sharing
     registers_amx
@@ -156,31 +159,33 @@ programs! {
     socket_queue
     socket_rights
     socket_shutdown
-    socket_urgent
-    socket_waiting
     socket_tcp
     socket_tcp_ending
     socket_tcp_full
     socket_tcp_urgent
     socket_tcp_waiting
     socket_udp
+    socket_urgent
+    socket_waiting
     stack_below_pointer
     stack_coroutines
     stack_growing
     stdio
-    terminal_pair
-    terminal_session
     sysv_memory_moved
     sysv_messages
     sysv_semaphores
     sysv_shared_memory
+    terminal_pair
+    terminal_session
     thread_join
     thread_leader_ended
     thread_local_storage
+    thread_priority_mutex
     thread_robust_mutex
     thread_rseq
     threads_many
     timer_descriptor
+    timer_descriptor_cancelled
     timer_interval
     timer_interval_cpu
     timer_posix
@@ -209,6 +214,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("mqueue_message", "posix message queue"),
     ("process_vfork_waiting", "vfork"),
     ("terminal_unopened", "not opened yet"),
+    ("userfaultfd", "userfaultfd"),
+    ("fanotify", "fanotify"),
+    ("memory_secret", "secret memory"),
+    ("process_keyring", "keyring"),
 ];
 
 #[test]
@@ -216,6 +225,11 @@ fn what_cannot_be_checkpointed_is_refused() -> Outcome {
     REFUSED
         .iter()
         .try_for_each(|(program, word)| matrix::refused(program, word))
+}
+
+#[test]
+fn what_does_not_come_back_is_told() -> Outcome {
+    matrix::told("process_landlock", "landlock")
 }
 
 /// Programs of which a second checkpoint without a restart in between is refused.
