@@ -73,7 +73,7 @@ applications! {
     perl: script("perl", "Perl: children, pipes, signals", &["perl", "children.pl"]).version(&["perl", "-e", "print $^V"]);
     address_sanitizer: compiled("sanitized", "C with AddressSanitizer: threads, children")?
         .version(&["gcc", "--version"]);
-    valgrind: compiled("memory-checked", "the same program under valgrind")?
+    valgrind: compiled("memory-checked", "C under valgrind: threads, children")?
         .under(&["valgrind", "-q", "--error-exitcode=9"])
         .version(&["valgrind", "--version"]);
     sqlite: python("sqlite", "SQLite: write-ahead log, a writer and a reader", "database.py")
