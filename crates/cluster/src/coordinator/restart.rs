@@ -81,10 +81,13 @@ impl Coordinator {
         let mut moves = Vec::new();
         for (image, key) in takers {
             let Some(hello) = pool.remove(&key) else { continue };
+            // The list goes to everybody: what stays where it was is left out.
+            let stays = image.addresses.iter().all(|old| hello.addresses.contains(old));
+            let moved = |addresses: &Vec<String>| if stays { Vec::new() } else { addresses.clone() };
             moves.push(NodeMove {
                 agent: image.agent,
-                old: image.addresses.clone(),
-                new: hello.addresses.clone(),
+                old: moved(&image.addresses),
+                new: moved(&hello.addresses),
                 image: image.image.clone(),
                 old_node: image.node.clone(),
                 new_node: hello.node.clone(),
