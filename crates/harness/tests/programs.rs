@@ -214,6 +214,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("mqueue_message", "posix message queue"),
     ("process_vfork_waiting", "vfork"),
     ("terminal_unopened", "not opened yet"),
+    ("pidfd_thread", "thread"),
     ("userfaultfd", "userfaultfd"),
     ("fanotify", "fanotify"),
     ("memory_secret", "secret memory"),
