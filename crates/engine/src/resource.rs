@@ -12,6 +12,7 @@ pub(crate) mod landlock;
 pub(crate) mod limit;
 pub(crate) mod lock;
 pub(crate) mod memory;
+pub(crate) mod mqueue;
 pub(crate) mod numa;
 pub(crate) mod numbers;
 pub(crate) mod object;

@@ -114,6 +114,7 @@ programs! {
     memory_shared_sparse
     memory_sparse
     memory_vdso_moved
+    mqueue
     pidfd
     pidfd_zombie
     pipe_ends
@@ -211,7 +212,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("io_uring_eventfd", "registered eventfd"),
     ("io_uring_buffers", "provided buffers"),
     ("io_uring_registered", "registered io_uring descriptor"),
-    ("mqueue_message", "posix message queue"),
+    ("mqueue_notified", "mq_notify"),
     ("process_vfork_waiting", "vfork"),
     ("terminal_unopened", "not opened yet"),
     ("pidfd_thread", "thread"),

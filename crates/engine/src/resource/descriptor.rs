@@ -4,7 +4,7 @@
 use super::numbers::Numbers;
 use super::object::Objects;
 use super::thread::ContextProc;
-use super::{epoll, event, file, inotify, lock, owner, pidfd, pipe, socket, terminal, uring};
+use super::{epoll, event, file, inotify, lock, mqueue, owner, pidfd, pipe, socket, terminal, uring};
 use crate::Result;
 use crate::checkpoint::External;
 use crate::checkpoint::freeze::Frozen;
@@ -240,8 +240,8 @@ impl Descriptions {
         let stat = fstat(&seen.duplicate).context(|| format!("cannot look at {}", seen.name()))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Fifo => Ok(pipes.end(seen, stat.st_ino)),
-            FileType::RegularFile if is_message_queue(seen) => {
-                Err(seen.refused("a POSIX message queue, whose messages cannot be looked at (mq_open)"))
+            FileType::RegularFile if mqueue::is_queue(seen) => {
+                mqueue::collect(seen, id, &self.seen, &self.processes)
             }
             FileType::RegularFile if target == b"/secretmem (deleted)" => {
                 Err(seen.refused("secret memory (memfd_secret)"))
@@ -263,12 +263,6 @@ impl Descriptions {
 /// pseudo-terminal that was opened by TIOCGPTPEER with this flag (measured on Linux 6.18).
 fn keeps_flag(description: &OwnedFd) -> bool {
     rustix::fs::fcntl_getfl(description).is_ok_and(|flags| flags.contains(OFlags::CLOEXEC))
-}
-
-/// Whether it is on the mqueue file system (mq_overview(7)).
-fn is_message_queue(seen: &Seen) -> bool {
-    const MQUEUE_MAGIC: u32 = 0x1980_0202;
-    rustix::fs::fstatfs(&seen.duplicate).is_ok_and(|state| state.f_type as u32 == MQUEUE_MAGIC)
 }
 
 /// Whether a description with these flags can be read from.

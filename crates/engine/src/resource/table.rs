@@ -5,7 +5,7 @@ use super::descriptor::reads;
 use super::object::RebuiltObjects;
 use super::socket::{MadeSockets, Workshop};
 use super::terminal::Terminals;
-use super::{epoll, event, file, inotify, lock, owner, pidfd, pipe, socket, uring};
+use super::{epoll, event, file, inotify, lock, mqueue, owner, pidfd, pipe, socket, uring};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::init::Init;
@@ -30,6 +30,7 @@ pub(crate) struct Table<'a> {
     sockets: BTreeMap<u32, OwnedFd>,
     pidfds: pidfd::Rebuilt,
     terminals: Terminals,
+    queues: mqueue::Queues,
     /// No descriptor table was rebuilt yet.
     first: bool,
 }
@@ -62,6 +63,7 @@ impl<'a> Table<'a> {
             sockets,
             pidfds,
             terminals,
+            queues: mqueue::Queues::default(),
             first: true,
         };
         unix.fill(&mut workshop, |stub, ids| {
@@ -266,6 +268,12 @@ impl<'a> Table<'a> {
                 .remove(&record.id)
                 .ok_or_else(|| damaged("a socket that is missing"))?,
             DescriptionKind::Inotify(_) => inotify::make()?,
+            DescriptionKind::Queue(of) => {
+                mqueue::check(of)?;
+                return self
+                    .queues
+                    .open(stub, record, of, self.plan.descriptions.values());
+            }
             DescriptionKind::Ring(_) => return Err(damaged("an io_uring instance in flight")),
             DescriptionKind::Master(_) | DescriptionKind::Slave(_) | DescriptionKind::Controlling(_) => {
                 let terminal = self.terminals.remove(record.id);
@@ -288,6 +296,7 @@ impl<'a> Table<'a> {
     /// What can only be done once all descriptors are in place: epoll registrations, locks of processes.
     pub fn connect(&mut self, stubs: &mut [Stub], warnings: &mut Vec<String>) -> Result<()> {
         self.terminals.finish(self.plan, stubs, warnings)?;
+        self.queues.finish()?;
         let holders = self.holders();
         for (number, fd) in &self.made {
             let Some(record) = self.plan.descriptions.get(number) else {
