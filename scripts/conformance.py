@@ -64,7 +64,8 @@ def judge(name, results):
     others = {variant: tried[variant] for variant in tried if variant not in passed}
     texts = [text for _, text in others.values()]
     if tried and not others:
-        return "passes", "the four variants" if len(passed) == len(VARIANTS) else ", ".join(passed)
+        some = ", ".join(passed) + "; otherwise it does not set itself up (huge pages have to be reserved)"
+        return "passes", "the four variants" if len(passed) == len(VARIANTS) else some
     if not passed and all("no pidfile" in text or "no command line" in text for text in texts):
         return "not for an ordinary user", "does not set itself up without more rights"
     if alone not in ("", "PASS"):
