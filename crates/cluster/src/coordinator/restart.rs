@@ -91,6 +91,10 @@ impl Coordinator {
             });
             self.take_in(key, hello, image.agent);
         }
+        for (key, hello) in &pool {
+            // It may have been one already; whatever it runs is none of this computation any more.
+            self.starts_lost(*key, &hello.node);
+        }
         self.joining = pool.into_iter().collect();
         moves.sort_by_key(|one| one.agent);
         moves

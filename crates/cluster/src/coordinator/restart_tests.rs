@@ -145,7 +145,7 @@ fn agents_that_do_not_come_are_not_waited_for_for_ever() {
         _ => None,
     });
     assert_eq!(cause.unwrap(), "1 of 3 agents have joined within 120 s");
-    assert_eq!(bench.told(|order| matches!(order, Order::Refused(_))), [0]);
+    assert_eq!(bench.told(|order| matches!(order, Order::Kill(_))), [0]);
 }
 
 #[test]
