@@ -210,6 +210,7 @@ const REFUSED: &[&str] = &[
     "io_uring_registered",
     "memory_secret",
     "mqueue_notified",
+    "pidfd_thread",
     "process_call_dispatch",
     "process_keyring",
     "process_not_dumpable",

@@ -41,6 +41,7 @@ refusals! {
     file_of_thread: "refused-files" "file-of-thread", "a file of /proc about a single thread", "descriptor ";
     namespace_left: "refused-files" "namespace-left", "a namespace that the process is not in", "descriptor ", second;
     pidfd_of_thread: "refused-files" "pidfd-of-thread", "a pidfd of a single thread", "descriptor ";
+    pidfd_of_ended_thread: "pidfd_thread" "", "thread", "descriptor ";
     pidfd_of_outside: "refused-files" "pidfd-of-outside", "a pidfd of a process outside", "descriptor ";
     epoll_of_closed: "refused-files" "epoll-of-closed", "an epoll instance that watches a file", "descriptor ";
     pipe_from_outside: "refused-files" "pipe-from-outside", "a pipe whose other end writes outside", "descriptor ";
