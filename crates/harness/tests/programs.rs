@@ -215,6 +215,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("mqueue_notified", "mq_notify"),
     ("process_vfork_waiting", "vfork"),
     ("terminal_unopened", "not opened yet"),
+    ("pidfd_thread", "thread"),
     ("userfaultfd", "userfaultfd"),
     ("fanotify", "fanotify"),
     ("memory_secret", "secret memory"),

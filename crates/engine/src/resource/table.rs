@@ -15,7 +15,7 @@ use rethaw_sys::proc::Limits;
 use rethaw_sys::task;
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 /// Rebuilds the descriptor tables of a computation.
@@ -67,15 +67,15 @@ impl<'a> Table<'a> {
             first: true,
         };
         unix.fill(&mut workshop, |stub, ids| {
-            table.in_flight(stub, ids, objects, warnings)
+            table.duplicates(stub, ids, objects, warnings)
         })?;
         unix.finish(&mut workshop, warnings)?;
         workshop.close()?;
         Ok(table)
     }
 
-    /// Duplicates of descriptions that are in flight.
-    fn in_flight(
+    /// Duplicates of descriptions.
+    fn duplicates(
         &mut self,
         stub: &mut Stub,
         ids: &[u32],
@@ -107,15 +107,22 @@ impl<'a> Table<'a> {
         let mut descriptors: Vec<_> = record.descriptors.iter().filter(late).copied().collect();
         // In ascending order a received descriptor, which gets the lowest free number, is never in the way.
         descriptors.sort_by_key(|d| d.fd);
-        for descriptor in &descriptors {
+        let name = |fd: i32| format!("cannot rebuild descriptor {fd} of process {}", record.pid);
+        // Up to the first gap, those that arrive together get the numbers that they are to have.
+        let together = (0..).zip(&descriptors).take_while(|(fd, d)| d.fd == *fd).count();
+        let (together, others) = descriptors.split_at(together);
+        for some in together.chunks(Passage::MOST) {
+            let ids: Vec<u32> = some.iter().map(|d| d.description).collect();
+            let fds = self.duplicates(stub, &ids, objects, warnings)?;
+            let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+            for (arrived, descriptor) in passage.pass_all(stub, &fds)?.into_iter().zip(some) {
+                place(stub, arrived, descriptor).context(|| name(descriptor.fd))?;
+            }
+        }
+        for descriptor in others {
             let fd = self.description(stub, descriptor.description, objects, warnings)?;
             let arrived = passage.pass(stub, fd.as_fd())?;
-            place(stub, arrived, descriptor).context(|| {
-                format!(
-                    "cannot rebuild descriptor {} of process {}",
-                    descriptor.fd, record.pid
-                )
-            })?;
+            place(stub, arrived, descriptor).context(|| name(descriptor.fd))?;
         }
         if std::mem::take(&mut self.first) {
             self.watch_in_flight(stub, &passage, &descriptors, objects, warnings)?;
