@@ -5,7 +5,7 @@ rm -rf sockets
 mkdir -m 700 sockets
 rm -f keyboard
 mkfifo keyboard
-do_screen() { screen -S server "$@"; }
+do_screen() { screen -S server "$@" >screen.out; } # says so while there is no server yet
 # After a restart, a file that was removed since the checkpoint is not there: then it is asked for again.
 expect() { # TEXT
     until printf '%s' "$text" | grep -q -F -- "$1"; do
