@@ -30,6 +30,8 @@ pub enum Sink {
     Folder(OwnedFolder),
     /// One file, overwritten each time.
     Dmtcp(DmtcpImage),
+    /// None are taken: it is only looked at.
+    Nowhere,
 }
 
 impl OwnedFolder {
@@ -94,6 +96,7 @@ impl Sink {
         match self {
             Sink::Folder(owned) => owned.folder.image_path(generation),
             Sink::Dmtcp(image) => image.path().to_path_buf(),
+            Sink::Nowhere => PathBuf::new(),
         }
     }
 
@@ -101,7 +104,7 @@ impl Sink {
     pub fn folder(&self) -> Option<&Path> {
         match self {
             Sink::Folder(owned) => Some(&owned.path),
-            Sink::Dmtcp(_) => None,
+            Sink::Dmtcp(_) | Sink::Nowhere => None,
         }
     }
 
@@ -120,7 +123,7 @@ impl Sink {
                 let path = |agent| self.agent_image_path(generation, agent, agents);
                 owned.commit(generation, &(0..agents).map(path).collect::<Vec<_>>())
             }
-            Sink::Dmtcp(image) => image.commit(generation),
+            Sink::Dmtcp(_) | Sink::Nowhere => self.commit(generation),
         }
     }
 
@@ -129,6 +132,7 @@ impl Sink {
         match self {
             Sink::Folder(owned) => owned.path.clone(),
             Sink::Dmtcp(image) => image.path().to_path_buf(),
+            Sink::Nowhere => PathBuf::new(),
         }
     }
 
@@ -137,6 +141,7 @@ impl Sink {
         match self {
             Sink::Folder(owned) => owned.commit(generation, &[owned.folder.image_path(generation)]),
             Sink::Dmtcp(image) => image.commit(generation),
+            Sink::Nowhere => Err(Failure::said("there is no folder for checkpoints")),
         }
     }
 
@@ -144,7 +149,7 @@ impl Sink {
     pub fn next_generation(&self, newest: u64) -> u64 {
         let here = match self {
             Sink::Folder(owned) => owned.folder.next_generation().unwrap_or(1),
-            Sink::Dmtcp(_) => 1,
+            Sink::Dmtcp(_) | Sink::Nowhere => 1,
         };
         here.max(newest + 1)
     }
@@ -153,7 +158,7 @@ impl Sink {
     pub fn mark_finished(&self, how: &str) -> Result<()> {
         match self {
             Sink::Folder(owned) => Ok(owned.folder.mark_finished(how)?),
-            Sink::Dmtcp(_) => Ok(()),
+            Sink::Dmtcp(_) | Sink::Nowhere => Ok(()),
         }
     }
 
@@ -168,7 +173,7 @@ impl Sink {
     pub fn save(&self, state: &State) -> Result<()> {
         match self {
             Sink::Folder(owned) => state.save(&owned.path),
-            Sink::Dmtcp(_) => Ok(()),
+            Sink::Dmtcp(_) | Sink::Nowhere => Ok(()),
         }
     }
 }

@@ -1,10 +1,13 @@
-//! Checkpoint: freeze → collect → snapshot → resume → write.
+//! Checkpoint: freeze → collect → snapshot → resume → write. Check: freeze → collect → resume.
 
+mod changes;
+mod check;
 mod collect;
 mod collector;
 pub(crate) mod freeze;
 mod inherited;
 mod kinship;
+pub(crate) mod refusals;
 pub(crate) mod release;
 mod sleep;
 pub(crate) mod snapshot;
@@ -15,9 +18,11 @@ use crate::error::Error;
 use crate::launcher::Inherited;
 use crate::others::Others;
 use crate::{Result, tree::Tree};
+pub use check::{Findings, check};
 use collect::{Collected, collect};
 use freeze::{Frozen, freeze};
 pub(crate) use kinship::kin_of;
+use refusals::Refusals;
 use rethaw_image::{Identity, ImageWriter};
 use snapshot::Copy;
 use std::path::Path;
@@ -113,13 +118,12 @@ pub fn begin(
 ) -> Result<Snapshot> {
     let mut writer = ImageWriter::create(image, &options.identity, options.compression)?;
     let mut start = Instant::now();
-    let until = start + TRY_FOR;
-    let mut waits = WAITS_MS.into_iter().cycle().map(Duration::from_millis);
+    let mut patience = Patience::new();
     let (mut collected, frozen) = loop {
         match freeze_and_collect(tree, options, &mut writer, reborrow(&mut others)) {
             Err(error) if others.is_some() => return Err(error),
-            Err(Error::Passing(refusal)) if Instant::now() > until => return Err(*refusal),
-            Err(Error::Passing(_)) => std::thread::sleep(waits.next().unwrap_or_default()),
+            Err(Error::Passing(_)) if patience.waits() => {}
+            Err(Error::Passing(refusal)) => return Err(*refusal),
             outcome => break outcome?,
         }
         start = Instant::now();
@@ -155,10 +159,36 @@ fn reborrow<'a>(others: &'a mut Option<&mut dyn Others>) -> Option<&'a mut dyn O
     }
 }
 
-/// For how long to try, when it is in a state that will be over in a moment.
-const TRY_FOR: Duration = Duration::from_secs(2);
-/// How long to let it run in between, in turn: not in step with what the program does.
-const WAITS_MS: [u64; 8] = [1, 3, 7, 2, 13, 5, 29, 11];
+/// With a program in a state that will be over in a moment.
+struct Patience {
+    until: Instant,
+    turn: usize,
+}
+
+impl Patience {
+    /// For how long to try.
+    const LONGEST: Duration = Duration::from_secs(2);
+    /// How long to let it run in between, in turn: not in step with what the program does.
+    const WAITS_MS: [u64; 8] = [1, 3, 7, 2, 13, 5, 29, 11];
+
+    fn new() -> Patience {
+        Patience {
+            until: Instant::now() + Patience::LONGEST,
+            turn: 0,
+        }
+    }
+
+    /// Waits a moment; false when it has waited long enough.
+    fn waits(&mut self) -> bool {
+        if Instant::now() > self.until {
+            return false;
+        }
+        let wait = Patience::WAITS_MS[self.turn % Patience::WAITS_MS.len()];
+        self.turn += 1;
+        std::thread::sleep(Duration::from_millis(wait));
+        true
+    }
+}
 
 /// On error every thread runs again.
 fn freeze_and_collect(
@@ -194,13 +224,15 @@ fn collect_and_copy(
     mut others: Option<&mut dyn Others>,
 ) -> Result<Collected> {
     let copy = !options.stop && options.pause_method != PauseMethod::Stop;
-    let mut collected = match collect(tree, frozen, options, copy, reborrow(&mut others)) {
+    let first = &Refusals::default();
+    let mut collected = match collect(tree, frozen, options, copy, first, reborrow(&mut others)) {
         // No memory or no process slot for the copies: the program waits instead. Other nodes have gone on already.
         Err(Error::Os { source, .. }) if copy && others.is_none() && no_room(&source) => {
-            collect(tree, frozen, options, false, None)?
+            collect(tree, frozen, options, false, first, None)?
         }
         outcome => outcome?,
     };
+    collected.farewell.say();
     collected.sysv.copy(&mut PageCopier::new(writer, 0, &|_, _| {}))?;
     if !collected.copies.is_empty() {
         copy_in_pause(writer, &collected)?;
@@ -284,7 +316,6 @@ impl Snapshot {
         }
         match self.frozen {
             Some(frozen) if self.stop && self.written && kept => {
-                self.collected.farewell.say();
                 frozen.kill(tree);
                 tree.kill()
             }

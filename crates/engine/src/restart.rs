@@ -44,7 +44,12 @@ pub struct Options {
     pub map: Vec<(PathBuf, PathBuf)>,
     /// How the other nodes of the computation are found, if there are any.
     pub meeting: Meeting,
+    /// Told what is waited for when that takes a while.
+    pub notice: Option<Notice>,
 }
+
+/// Takes a sentence for the user.
+pub type Notice = fn(&str);
 
 /// Where paths of the image are now.
 #[derive(Debug, Clone, Default)]

@@ -3,6 +3,7 @@
 
 use super::place::own_addresses;
 use crate::failure::{Failure, Result};
+use crate::message;
 use crate::place::{Machine, host_name};
 use crate::state::{read_json, write_json};
 use rethaw_cluster::{Hello, Secret, VERSION};
@@ -126,6 +127,7 @@ impl Terms {
             },
             map: self.map.clone(),
             meeting,
+            notice: Some(|sentence| message::note(sentence)),
         }
     }
 

@@ -18,6 +18,8 @@ pub enum Outcome {
     Stopped,
     /// It was ended because a node was lost.
     NodeLost,
+    /// It was checked and ended.
+    Checked,
 }
 
 impl Outcome {
@@ -29,6 +31,7 @@ impl Outcome {
             Outcome::Ended(Ended::Unknown) => "ended".to_string(),
             Outcome::Stopped => "was stopped after a checkpoint".to_string(),
             Outcome::NodeLost => "was ended because a node was lost".to_string(),
+            Outcome::Checked => "was ended after a check".to_string(),
         }
     }
 
@@ -45,6 +48,7 @@ impl Outcome {
             }
             Outcome::Stopped => ExitCode::from(STOPPED),
             Outcome::NodeLost => ExitCode::from(status::FAILED),
+            Outcome::Checked => ExitCode::SUCCESS,
         }
     }
 }

@@ -11,6 +11,7 @@ mod make;
 mod multicast;
 mod name;
 mod netlink;
+mod patience;
 mod queue;
 mod send;
 mod service;
@@ -26,10 +27,13 @@ use crate::Result;
 use crate::checkpoint::External;
 use crate::error::Context;
 use crate::others::{Meeting, Others};
+use crate::restart::Notice;
 pub(crate) use make::MadeSockets;
+use patience::Patience;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketOptionV1, SocketV1};
 use rethaw_sys::socket::{int_option, option, set_option};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+pub(crate) use service::is_known as is_service;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -54,6 +58,11 @@ impl<'a> Around<'a> {
     ) -> Result<Around<'a>> {
         let tcp = tcp::Ends::look(all, others)?;
         Ok(Around { tcp, unix, processes })
+    }
+
+    /// Whether description `id` was refused already.
+    pub fn is_refused(&self, id: u32) -> bool {
+        self.unix.is_refused(id)
     }
 
     /// What becomes of a connection whose other end is not there.
@@ -123,8 +132,10 @@ pub(crate) fn collect(seen: &Seen, id: u32, around: &Around<'_>, names: &Names) 
 pub(crate) fn rebuild(
     descriptions: &BTreeMap<u32, DescriptionV1>,
     meeting: &Meeting,
+    notice: Option<Notice>,
 ) -> Result<BTreeMap<u32, OwnedFd>> {
-    let mut made = internet::rebuild(descriptions, meeting)?;
+    let patience = Patience::new(notice);
+    let mut made = internet::rebuild(descriptions, meeting, &patience)?;
     for (id, record) in descriptions {
         if let Some(DescriptionKind::Socket(socket)) = &record.kind
             && socket.family == libc::AF_NETLINK
@@ -135,16 +146,21 @@ pub(crate) fn rebuild(
     Ok(made)
 }
 
-/// What is done to the TCP sockets of a computation right before it is ended: the kernel remembers closed connections
-/// for a minute, and would not give their addresses to a restart meanwhile. If we are killed in between, the program
-/// runs on with SO_REUSEADDR set, which does not matter to what is connected already.
+/// What is done to the TCP sockets of a computation at every checkpoint, since it may be killed at any moment after it: the
+/// kernel remembers closed connections for a minute, and would not give their addresses to a restart meanwhile, unless
+/// SO_REUSEADDR was set. It is set on what is connected, for which it does not matter, and on what listens, from which
+/// connections that are accepted inherit it. The image has what the program had set.
 #[derive(Debug, Default)]
 pub(crate) struct Farewell(Vec<OwnedFd>);
 
 impl Farewell {
     /// Those among the descriptions of a frozen computation.
     pub fn of<'a>(seen: impl Iterator<Item = &'a Seen>, records: &[DescriptionV1]) -> Farewell {
-        let is_tcp = |record: &DescriptionV1| matches!(record.kind, Some(DescriptionKind::TcpConnection(_)));
+        let is_tcp = |record: &DescriptionV1| match &record.kind {
+            Some(DescriptionKind::TcpConnection(_)) => true,
+            Some(DescriptionKind::Socket(socket)) => socket.listens,
+            _ => false,
+        };
         let sockets = seen.zip(records).filter(|(_, record)| is_tcp(record));
         Farewell(
             sockets
@@ -154,29 +170,17 @@ impl Farewell {
     }
 
     /// Lets their addresses be used again at once.
-    pub fn say(self) {
-        self.0.iter().for_each(|socket| reuse_address(socket.as_fd()));
-    }
-}
-
-/// The same beforehand, for a computation that may be killed at any moment: connections, and what listens and hands it on
-/// to those that it accepts.
-pub(crate) fn expect_to_be_killed<'a>(seen: impl Iterator<Item = &'a Seen>, records: &[DescriptionV1]) {
-    for (seen, record) in seen.zip(records) {
-        let is_concerned = match &record.kind {
-            Some(DescriptionKind::TcpConnection(_)) => true,
-            Some(DescriptionKind::Socket(socket)) => socket.listens && socket.family != libc::AF_UNIX,
-            _ => false,
-        };
-        if is_concerned {
-            reuse_address(seen.duplicate.as_fd());
+    pub fn say(&self) {
+        for socket in &self.0 {
+            // Without it, a restart waits.
+            let _ = set_option(
+                socket.as_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_REUSEADDR,
+                &1_i32.to_ne_bytes(),
+            );
         }
     }
-}
-
-fn reuse_address(socket: BorrowedFd<'_>) {
-    // Without it, a restart waits.
-    let _ = set_option(socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1_i32.to_ne_bytes());
 }
 
 /// What poll(2) says.

@@ -1,6 +1,6 @@
 //! The plan of a restart: data only, made from the image alone.
 
-use super::{Options, Places, valid};
+use super::{Notice, Options, Places, valid};
 use crate::checkpoint::kin_of;
 use crate::init::FOOTHOLD_SIZE;
 use crate::lineage::{self, Kin, Step};
@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     pub places: Places,
     /// How the other nodes are found.
     pub meeting: Meeting,
+    /// Told what is waited for.
+    pub notice: Option<Notice>,
     /// Where objects come from; decided by `check::objects`.
     pub placements: BTreeMap<u32, Placement>,
     /// An address range that no process uses.
@@ -79,6 +81,7 @@ impl Plan {
             terminals,
             places: Places(options.map.clone()),
             meeting: options.meeting.clone(),
+            notice: options.notice,
             placements: BTreeMap::new(),
             foothold,
         })

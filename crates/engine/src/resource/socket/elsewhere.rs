@@ -9,6 +9,7 @@ use super::address;
 use super::connection::{End, Place, connect_from, connect_within, finish, stop_receiving};
 use super::drain::{Room, acknowledge};
 use super::internet;
+use super::patience::Patience;
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::others::Meeting;
@@ -53,6 +54,7 @@ impl Way<'_> {
 pub(super) fn rebuild<'a>(
     ends: impl Iterator<Item = (u32, End<'a>)>,
     meeting: &Meeting,
+    patience: &Patience,
 ) -> Result<BTreeMap<u32, OwnedFd>> {
     let mut ways = ends
         .map(|(number, end)| way(number, end))
@@ -60,7 +62,7 @@ pub(super) fn rebuild<'a>(
     // The same order on all nodes, so that none waits for one that waits for it.
     ways.sort_by_key(Way::key);
     let deadline = Instant::now() + PATIENCE;
-    let listeners = listeners(&ways)?;
+    let listeners = listeners(&ways, patience)?;
     let mut sockets = BTreeMap::new();
     for way in ways.iter().filter(|way| !way.accepts) {
         sockets.insert(way.key(), reach(way, meeting, deadline)?);
@@ -92,13 +94,13 @@ fn way(number: u32, end: End<'_>) -> Result<Way<'_>> {
 }
 
 /// A socket that listens at each address where connections are accepted.
-fn listeners(ways: &[Way<'_>]) -> Result<BTreeMap<SocketAddr, OwnedFd>> {
+fn listeners(ways: &[Way<'_>], patience: &Patience) -> Result<BTreeMap<SocketAddr, OwnedFd>> {
     let mut made = BTreeMap::new();
     for way in ways.iter().filter(|way| way.accepts) {
         if made.contains_key(&way.own) {
             continue;
         }
-        let listener = internet::bound(way.end.1, Some(way.own))?;
+        let listener = internet::bound(way.end.1, Some(way.own), patience)?;
         listen(&listener, 4096).context(|| format!("cannot listen at {}", way.own))?;
         made.insert(way.own, listener);
     }
@@ -137,7 +139,9 @@ fn try_reach(way: &Way<'_>, place: &Place<'_>) -> Result<OwnedFd> {
         return Ok(socket);
     }
     let anywhere = SocketAddr::new(way.own.ip(), 0);
-    let socket = internet::bound(way.end.1, Some(anywhere))?;
+    let Some(socket) = internet::try_bound(way.end.1, anywhere)? else {
+        return Err(damaged("a connection without a port"));
+    };
     connect_within(&socket, way.peer)
         .context(|| format!("cannot connect {} with {} again", way.own, way.peer))?;
     Ok(socket)
