@@ -25,7 +25,7 @@ def pieces(seed, rounds):
 def send(connection, seed, rounds):
     for piece in pieces(seed, rounds):
         connection.sendall(piece)
-        time.sleep(0.005)
+        time.sleep(0.03)
 
 
 def receive(connection, length):

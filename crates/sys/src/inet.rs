@@ -35,6 +35,13 @@ pub fn at_mark(socket: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(at != 0)
 }
 
+/// What SO_RCVBUF can be set to at most (net.core.rmem_max, socket(7)); its usual value where it cannot be read.
+pub fn largest_receive_buffer() -> u64 {
+    const USUAL: u64 = 212_992;
+    let text = std::fs::read_to_string("/proc/sys/net/core/rmem_max").unwrap_or_default();
+    text.trim().parse().unwrap_or(USUAL)
+}
+
 /// Lets a TCP socket's receive buffer grow beyond net.core.rmem_max, up to what net.ipv4.tcp_rmem allows: the kernel
 /// makes it as large as a low-water mark needs (SO_RCVLOWAT, tcp_set_rcvlowat, measured on Linux 6.18), and leaves
 /// it so when the mark goes back to `mark`.

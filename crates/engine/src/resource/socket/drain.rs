@@ -177,10 +177,11 @@ impl<'a> Room<'a> {
     pub fn leave(self) -> io::Result<()> {
         let fd = self.socket.as_fd();
         set(fd, libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP, self.clamp)?;
-        let waiting = rustix::io::ioctl_fionread(fd)?;
-        // The kernel reckons that a byte takes up to twice its room.
-        if 2 * (waiting + offered(fd)?) <= self.size as u64 {
-            set(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, self.size / 2)?;
+        let needed = rustix::io::ioctl_fionread(fd)? + offered(fd)?;
+        // The kernel doubles what is set, and reckons that a byte takes up to twice its room.
+        let size = u64::from(self.size.cast_unsigned() / 2).max(needed);
+        if size <= rethaw_sys::inet::largest_receive_buffer() {
+            set(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, size as i32)?;
         }
         match self.lock {
             Some(lock) => set(fd, libc::SOL_SOCKET, SO_BUF_LOCK, lock),
