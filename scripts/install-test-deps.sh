@@ -10,6 +10,8 @@ full=(musl-tools golang-go python3-venv slurm-wlm slurm-wlm-basic-plugins munge 
 # Programs that we did not write (crates/harness/tests/applications.rs).
 full+=(busybox-static make perl sqlite3 redis-server postgresql nginx-light openjdk-17-jdk-headless nodejs ruby r-base-core
     octave python3-ipykernel python3-jupyter-client python3-torch tmux vim less gdb xz-utils parallel git)
+# MPI, and programs with it (crates/harness/tests/mpi.rs).
+full+=(openmpi-bin libopenmpi-dev mpich libmpich-dev lammps gromacs hpcc)
 
 say() { printf 'install-test-deps: %s\n' "$*"; }
 

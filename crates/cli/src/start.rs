@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, Result};
 use crate::message::{self, Meter};
+use crate::mpi;
 use crate::options::{ComeBackArgs, Compress, External, Files, PauseMethod, ProgramArgs, ProtectArgs};
 use crate::sink::{OwnedFolder, Sink};
 use crate::slurm;
@@ -77,7 +78,9 @@ impl Stage {
             .split_first()
             .ok_or_else(|| Failure::said("no program is given"))?;
         let mut command = std::process::Command::new(name);
-        command.args(arguments);
+        command
+            .args(arguments)
+            .envs(mpi::environment(&program.program, program.mpi_env));
         let launch = if program.isolate {
             Tree::launch_isolated
         } else {

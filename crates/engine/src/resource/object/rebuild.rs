@@ -6,6 +6,7 @@ use crate::Result;
 use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::resource::file::folder;
+use crate::resource::pipe;
 use crate::restart::{Passage, Plan, Stub, damaged};
 use rethaw_image::ImageReader;
 use rethaw_image::record::{Backing, DescriptionV1, ObjectFileV1, SharedObjectV1};
@@ -71,6 +72,7 @@ impl RebuiltObjects {
             ..RebuiltObjects::default()
         };
         folder::make_missing(plan, &mut built.made)?;
+        pipe::make_missing(plan, &mut built.made)?;
         for (number, record) in &plan.objects {
             match plan.placement(*number) {
                 Placement::There | Placement::PutBack => {}
