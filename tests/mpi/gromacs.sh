@@ -19,7 +19,7 @@ if [ "$1" = prepare ]; then
     gmx -quiet solvate -cs spc216 -box 2.5 2.5 2.5 -o water.gro -p topol.top
     parameters steep 50 >relax.mdp
     gmx -quiet grompp -f relax.mdp -c water.gro -p topol.top -o relax.tpr -maxwarn 2
-    gmx -quiet mdrun -ntmpi 1 -ntomp 1 -s relax.tpr -c relaxed.gro -o r.trr -e r.edr -g r.log
+    gmx -quiet mdrun -ntmpi 1 -ntomp 1 -reprod -notunepme -pin off -s relax.tpr -c relaxed.gro -o r.trr -e r.edr -g r.log
     parameters md 1000000 >run.mdp
     printf '%s\n' 'dt = 0.002' 'nstlog = 100' 'nstenergy = 50' 'nstcalcenergy = 50' 'gen-vel = yes' 'gen-temp = 300' \
         'gen-seed = 4711' 'tcoupl = V-rescale' 'tc-grps = System' 'tau-t = 0.1' 'ref-t = 300' 'ld-seed = 12345' >>run.mdp
