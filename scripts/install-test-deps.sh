@@ -9,7 +9,8 @@ minimal=(gcc libc6-dev python3 python3-numpy libopenblas0-openmp procps util-lin
 full=(musl-tools golang-go python3-venv slurm-wlm slurm-wlm-basic-plugins munge bsdutils coreutils iproute2)
 # Programs that we did not write (crates/harness/tests/applications.rs).
 full+=(busybox-static make perl sqlite3 redis-server postgresql nginx-light openjdk-17-jdk-headless nodejs ruby r-base-core
-    octave python3-ipykernel python3-jupyter-client python3-torch tmux vim less gdb xz-utils parallel git)
+    octave python3-ipykernel python3-jupyter-client python3-torch tmux vim less gdb xz-utils parallel git
+    python3-joblib python3-distributed python3-h5py gfortran valgrind sbcl erlang-base screen)
 # MPI, and programs with it (crates/harness/tests/mpi.rs).
 full+=(openmpi-bin libopenmpi-dev mpich libmpich-dev lammps gromacs hpcc)
 

@@ -16,19 +16,21 @@ def connect():
 
 
 def write(base):
-    # The same rows whenever a step is made again: files keep what was committed after the checkpoint.
+    # A row that is there already, because the files were not those of the checkpoint, is an error.
     for step in range(STEPS):
         base.execute("BEGIN IMMEDIATE")
         for row in range(20):
             digest = hashlib.sha256(f"{step} {row}".encode()).hexdigest()
-            base.execute("INSERT OR REPLACE INTO numbers VALUES (?, ?)", (step * 20 + row, digest))
+            base.execute("INSERT INTO numbers VALUES (?, ?)", (step * 20 + row, digest))
         base.execute("UPDATE total SET steps = ?", (step + 1,))
         time.sleep(0.01)
         base.execute("COMMIT")
         time.sleep(0.005)
 
 
-def read(base):
+def read(ready):
+    os.read(ready, 1)
+    base = connect()
     while True:
         base.execute("BEGIN")
         (steps,) = base.execute("SELECT steps FROM total").fetchone()
@@ -45,15 +47,18 @@ def main():
     for name in ("base.db", "base.db-wal", "base.db-shm"):
         if os.path.exists(name):
             os.remove(name)
+    # From now on the files are open, so that they are in every image.
+    ready, made = os.pipe()
+    reader = os.fork()
+    if reader == 0:
+        read(ready)
     base = connect()
+    base.execute("DROP TABLE IF EXISTS numbers")
+    base.execute("DROP TABLE IF EXISTS total")
     base.execute("CREATE TABLE numbers (number INTEGER PRIMARY KEY, digest TEXT)")
     base.execute("CREATE TABLE total (steps INTEGER)")
     base.execute("INSERT INTO total VALUES (0)")
-    base.close()
-    reader = os.fork()
-    base = connect()
-    if reader == 0:
-        read(base)
+    os.write(made, b"x")
     write(base)
     status = os.waitstatus_to_exitcode(os.waitpid(reader, 0)[1])
     everything = hashlib.sha256(repr(base.execute("SELECT * FROM numbers ORDER BY number").fetchall()).encode())

@@ -59,6 +59,8 @@ int main(int argc, char **argv)
 		for (;;)
 			pause();
 	}
+	/* Else a read would wait for a child that has failed. */
+	close(start[1]);
 	EQUAL(read(start[0], &go, 1), 1);
 	check_wait();
 	DAMAGE(range(fd, F_SETLK, F_UNLCK, 0, NULL));

@@ -1,4 +1,5 @@
-/* Files and folders of /proc tell of the same processes: its own, a child, one that has ended, and the machine. */
+/* Files and folders of /proc, open ones and current ones, tell of the same processes: its own, a child, one that has
+ * ended, the init, and the machine. */
 #include "check.h"
 #include <sys/wait.h>
 
@@ -22,6 +23,8 @@ int main(int argc, char **argv)
 {
 	check_init(argc, argv);
 	pid_t child = fork(), ended = child ? fork() : 0;
+	if (child == 0)
+		OK(chdir("/proc/self"));
 	if (child == 0 || ended == 0)
 		for (;;)
 			pause();
@@ -30,6 +33,9 @@ int main(int argc, char **argv)
 	int gone_folder = open_of(ended, "", O_RDONLY | O_DIRECTORY), memory = open("/proc/self/mem", O_RDWR);
 	int machine = open("/proc/meminfo", O_RDONLY), names = open("/proc/self/ns/net", O_RDONLY);
 	CHECK(own >= 0 && folder >= 0 && memory >= 0 && machine >= 0 && names >= 0, "open");
+	int init = open("/proc/1/status", O_RDONLY);
+	CHECK(init >= 0, "open");
+	OK(fchdir(gone_folder));
 	OK(kill(ended, SIGKILL));
 	EQUAL(waitpid(ended, NULL, 0), ended);
 	char text[64] = "";
@@ -54,6 +60,18 @@ int main(int argc, char **argv)
 	OK(fstat(names, &here));
 	OK(stat("/proc/self/ns/net", &there));
 	EQUAL(here.st_ino, there.st_ino);
+	OK(fstat(init, &here));
+	OK(stat("/proc/1/status", &there));
+	EQUAL(here.st_ino, there.st_ino);
+	char line[PATH_MAX], wanted[64];
+	CHECK(getcwd(line, sizeof line) == NULL && errno == ENOENT, "the current folder is %s", line);
+	EQUAL(access("stat", F_OK), -1);
+	snprintf(wanted, sizeof wanted, "/proc/%d/cwd", child);
+	ssize_t length = readlink(wanted, line, sizeof line - 1);
+	CHECK(length > 0, "readlink");
+	line[length] = 0;
+	snprintf(wanted, sizeof wanted, "/proc/%d", child);
+	CHECK(strcmp(line, wanted) == 0, "the child is in %s", line);
 	OK(kill(child, SIGKILL));
 	EQUAL(waitpid(child, NULL, 0), child);
 	PASS();

@@ -85,6 +85,10 @@ int main(int argc, char **argv)
 	OK(ioctl(odd.master, TIOCSPTLCK, &on));
 	put(odd.slave, "packet\n");
 	OK(fchmod(odd.slave, 0600));
+	/* Its description has the flag, too, whatever its descriptors have. */
+	int closed, kept;
+	OK(closed = ioctl(lines.master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
+	OK(kept = dup(closed));
 	check_wait();
 	DAMAGE(tcflush(lines.slave, TCIFLUSH));
 	says(lines.master, "first\r\nsecond\r\nendhald\b \boutput\r\n");
@@ -93,6 +97,10 @@ int main(int argc, char **argv)
 	EQUAL(read(lines.slave, &now, 1), 0);
 	says(lines.slave, "end");
 	silent(lines.slave);
+	EQUAL(fcntl(closed, F_GETFD), FD_CLOEXEC);
+	for (int fd = lines.master; fd <= kept; fd++)
+		if (fd != closed && fcntl(fd, F_GETFL) != -1)
+			EQUAL(fcntl(fd, F_GETFD), 0);
 	put(lines.master, "f\n");
 	says(lines.slave, "half\n");
 	struct stat file, open_file;

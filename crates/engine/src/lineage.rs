@@ -7,9 +7,12 @@
 //!   (CLONE_PARENT in clone(2));
 //! - a session or group whose leader has ended needs a *stand-in*: a process with the leader's number, which leads it,
 //!   and ends once everybody is there;
-//! - an orphan was adopted by the nearest sub-reaper above it, or the init, when its parent ended: it is made by
-//!   somebody who ends, before any sub-reaper further down adopts.
+//! - an orphan was adopted by the nearest sub-reaper above it, or the init, when its parent ended: it is made by a
+//!   *go-between*, who ends while nobody nearer adopts.
 
+mod births;
+
+use births::{Births, Way};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A process among the others. Numbers are the program's; 0 stands for the launcher's session or group, and for
@@ -52,65 +55,10 @@ pub(crate) struct Unbuildable {
 
 /// Plans the making of `kin` (parents before children). `taken` are all numbers of processes and threads.
 pub(crate) fn plan(kin: &[Kin], taken: &BTreeSet<i32>) -> Result<Vec<Step>, Unbuildable> {
-    // Whose child the stand-in for a session leader should be, where there is a choice: all are tried in turn.
-    const MOST_TRIES: usize = 256;
-    let led = |session: &i32| kin.iter().any(|k| k.pid == *session);
-    let sessions: BTreeSet<i32> = kin
-        .iter()
-        .map(|k| k.sid)
-        .filter(|sid| *sid != 0 && !led(sid))
-        .collect();
-    let candidates: Vec<(i32, Vec<i32>)> = sessions
-        .into_iter()
-        .map(|session| (session, parents_of_session(kin, session)))
-        .collect();
-    let all = candidates.iter().fold(1_usize, |all, (_, parents)| {
-        all.saturating_mul(parents.len().max(1))
-    });
-    let mut refused = None;
-    for attempt in 0..all.min(MOST_TRIES) {
-        match plan_with(kin, taken, &choice(&candidates, attempt)) {
-            Err(why) => refused = refused.or(Some(why)),
-            planned => return planned,
-        }
-    }
-    Err(refused.unwrap_or_else(|| Unbuildable {
-        pid: 0,
-        what: "no family".to_owned(),
-    }))
-}
-
-/// One parent for every session: the digits of `attempt`.
-fn choice(candidates: &[(i32, Vec<i32>)], mut attempt: usize) -> Vec<(i32, i32)> {
-    let mut chosen = Vec::new();
-    for (session, parents) in candidates.iter().filter(|(_, parents)| !parents.is_empty()) {
-        chosen.push((*session, parents[attempt % parents.len()]));
-        attempt /= parents.len();
-    }
-    chosen
-}
-
-/// The different parents of a session's members that are not in it themselves.
-fn parents_of_session(kin: &[Kin], session: i32) -> Vec<i32> {
-    let of = |pid: i32| kin.iter().find(|k| k.pid == pid).map_or(0, |k| k.sid);
-    let mut parents: Vec<i32> = Vec::new();
-    for member in kin.iter().filter(|k| k.sid == session && of(k.ppid) != session) {
-        if !parents.contains(&member.ppid) {
-            parents.push(member.ppid);
-        }
-    }
-    parents
-}
-
-fn plan_with(kin: &[Kin], taken: &BTreeSet<i32>, chosen: &[(i32, i32)]) -> Result<Vec<Step>, Unbuildable> {
     let mut family = Family::new(kin, taken);
-    family.stand_in_for_leaders(kin, chosen);
-    for member in kin {
-        family.find_maker(*member)?;
-    }
-    for stand_in in family.stand_ins() {
-        family.made_by_parent(stand_in);
-    }
+    family.stand_in_for_leaders(kin);
+    family.hold_groups(kin);
+    family.find_makers()?;
     let mut steps = family.births()?;
     family.groups(&mut steps);
     family.ends(kin, &mut steps);
@@ -143,8 +91,6 @@ struct Node {
 
 struct Family {
     nodes: BTreeMap<i32, Node>,
-    /// Sub-reapers, parents before children.
-    subreapers: Vec<i32>,
     taken: BTreeSet<i32>,
     maker: BTreeMap<i32, i32>,
     /// Those whose maker is their sibling.
@@ -153,7 +99,7 @@ struct Family {
     born_in: BTreeMap<i32, i32>,
     /// Who adopts the orphans of a process that ends.
     adopter: BTreeMap<i32, i32>,
-    /// Stand-ins that make orphans in a living leader's session, by (leader, adopter).
+    /// Stand-ins that make orphans, by (maker, adopter).
     go_betweens: BTreeMap<(i32, i32), i32>,
 }
 
@@ -168,7 +114,6 @@ impl Family {
         let numbers = kin.iter().flat_map(|k| [k.pid, k.pgid, k.sid]);
         Family {
             nodes: kin.iter().map(|k| (k.pid, node(k))).collect(),
-            subreapers: kin.iter().filter(|k| k.subreaper).map(|k| k.pid).collect(),
             taken: numbers.chain(taken.iter().copied()).collect(),
             maker: BTreeMap::new(),
             siblings: BTreeSet::new(),
@@ -199,113 +144,82 @@ impl Family {
         });
     }
 
-    fn stand_ins(&self) -> Vec<i32> {
-        let all = self.nodes.iter().filter(|(_, node)| node.role == Role::StandIn);
-        all.map(|(pid, _)| *pid).collect()
+    /// For leaders of sessions and groups that have ended.
+    fn stand_in_for_leaders(&mut self, kin: &[Kin]) {
+        for member in kin.iter().filter(|member| member.sid != 0) {
+            self.stand_in(member.sid, 0, member.sid, member.sid);
+        }
+        for member in kin.iter().filter(|member| member.pgid != 0) {
+            self.stand_in(member.pgid, member.sid, member.pgid, member.sid);
+        }
     }
 
-    /// For leaders that have ended.
-    fn stand_in_for_leaders(&mut self, kin: &[Kin], chosen: &[(i32, i32)]) {
-        for (session, parent) in chosen {
-            self.stand_in(*session, *parent, *session, *session);
-        }
-        for member in kin {
-            if member.pgid != 0 {
-                self.stand_in(member.pgid, member.sid, member.pgid, member.sid);
+    /// A group all of whose members lead others, or did, would be empty when the first of them comes: somebody holds it.
+    fn hold_groups(&mut self, kin: &[Kin]) {
+        let groups: BTreeSet<i32> = kin.iter().map(|k| k.pgid).filter(|group| *group != 0).collect();
+        for group in &groups {
+            let mut members = kin.iter().filter(|k| k.pgid == *group);
+            if members
+                .clone()
+                .all(|k| k.pid != *group && groups.contains(&k.pid))
+                && let Some(member) = members.next()
+                && let Some(number) = self.free_number()
+            {
+                self.stand_in(number, member.sid, *group, member.sid);
             }
         }
     }
 
-    fn made_by_parent(&mut self, pid: i32) {
-        if let Some(node) = self.nodes.get(&pid) {
-            self.maker.insert(pid, node.ppid);
-        }
+    fn free_number(&mut self) -> Option<i32> {
+        let number = (2..i32::MAX).find(|number| !self.taken.contains(number))?;
+        self.taken.insert(number);
+        Some(number)
     }
 
-    fn find_maker(&mut self, member: Kin) -> Result<(), Unbuildable> {
-        let Kin { pid, ppid, sid, .. } = member;
-        let before_it_leads = || self.leads_session(ppid);
-        if sid == pid || sid == self.session_of(ppid) || before_it_leads() && self.can_be_born_in(ppid, sid) {
-            self.made_by_parent(pid);
-            return Ok(());
+    fn find_makers(&mut self) -> Result<(), Unbuildable> {
+        let nodes = self.nodes.clone();
+        let births = Births::search(&nodes)?;
+        for (pid, node) in &nodes {
+            self.born_in
+                .extend(births.session_at_birth(*pid).map(|session| (*pid, session)));
+            if node.role == Role::StandIn {
+                let parent = match node.sid == *pid {
+                    true => births.parent_of_stand_in(*pid),
+                    false => node.ppid,
+                };
+                self.nodes.entry(*pid).and_modify(|node| node.ppid = parent);
+                self.maker.insert(*pid, parent);
+                continue;
+            }
+            let (maker, beside) = match births.way(*pid, node) {
+                Way::ByParent => (node.ppid, false),
+                Way::Beside(leader) => (leader, true),
+                Way::Below(maker) => (self.go_between(maker, node.ppid, *pid)?, false),
+            };
+            self.maker.insert(*pid, maker);
+            self.siblings.extend(beside.then_some(*pid));
         }
-        if sid != 0 && self.parent_of(sid) == ppid {
-            self.maker.insert(pid, sid);
-            self.siblings.insert(pid);
-            return Ok(());
-        }
-        if self.leads_session(ppid) && self.orphan_born_in(ppid, sid) {
-            self.made_by_parent(pid);
-            return Ok(());
-        }
-        let maker = self.maker_of_orphan(pid, ppid, sid).ok_or_else(|| Unbuildable {
-            pid,
-            what: format!(
-                "a session ({sid}) that neither its parent ({ppid}) nor anybody who has ended was in"
-            ),
-        })?;
-        self.maker.insert(pid, maker);
         Ok(())
     }
 
-    /// Whether `leader` can have been born into `session`, before it led its own. From then on it has been.
-    fn can_be_born_in(&mut self, leader: i32, session: i32) -> bool {
-        let mut chain = vec![leader];
-        while let Some(child) = chain.last().copied() {
-            if let Some(known) = self.born_in.get(&child) {
-                if *known != session {
-                    return false;
-                }
-                break;
-            }
-            let parent = self.parent_of(child);
-            if self.session_of(parent) == session {
-                break;
-            }
-            if !self.leads_session(parent) || chain.contains(&parent) {
-                return false;
-            }
-            chain.push(parent);
+    /// A child of `maker` whose orphans `adopter` gets.
+    fn go_between(&mut self, maker: i32, adopter: i32, orphan: i32) -> Result<i32, Unbuildable> {
+        if let Some(known) = self.go_betweens.get(&(maker, adopter)) {
+            return Ok(*known);
         }
-        self.born_in.extend(chain.into_iter().map(|pid| (pid, session)));
-        true
-    }
-
-    /// Whether a leader that nobody above was in `session` with can have come as an orphan from there.
-    fn orphan_born_in(&mut self, leader: i32, session: i32) -> bool {
-        if self.born_in.contains_key(&leader) {
-            return false;
-        }
-        match self.maker_of_orphan(leader, self.parent_of(leader), session) {
-            Some(maker) => {
-                self.maker.insert(leader, maker);
-                self.born_in.insert(leader, session);
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Somebody in its session who ends. Whoever adopted it may have been a sub-reaper only then.
-    fn maker_of_orphan(&mut self, orphan: i32, adopter: i32, session: i32) -> Option<i32> {
-        let leader = self.nodes.get(&session).filter(|_| session != orphan)?;
-        let maker = match leader.role {
-            Role::Ended | Role::StandIn => session,
-            Role::Member => self.go_between(session, adopter)?,
+        let number = self.free_number().ok_or_else(|| Unbuildable {
+            pid: orphan,
+            what: "a family that takes all numbers".to_owned(),
+        })?;
+        let (session, group) = match self.nodes.get(&maker) {
+            Some(node) => (node.sid, node.pgid),
+            None => (0, 0),
         };
-        let agreed = *self.adopter.entry(maker).or_insert(adopter);
-        (agreed == adopter).then_some(maker)
-    }
-
-    fn go_between(&mut self, leader: i32, adopter: i32) -> Option<i32> {
-        if let Some(known) = self.go_betweens.get(&(leader, adopter)) {
-            return Some(*known);
-        }
-        let number = (2..i32::MAX).find(|number| !self.taken.contains(number))?;
-        self.taken.insert(number);
-        self.stand_in(number, leader, leader, leader);
-        self.go_betweens.insert((leader, adopter), number);
-        Some(number)
+        self.stand_in(number, maker, group, session);
+        self.maker.insert(number, maker);
+        self.go_betweens.insert((maker, adopter), number);
+        self.adopter.insert(number, adopter);
+        Ok(number)
     }
 
     /// Everybody is made; who leads a session begins to, between those children that are born before and after.
@@ -397,45 +311,29 @@ impl Family {
         }
     }
 
-    /// Stand-ins and those that had ended end, so that each orphan finds its adopter; sub-reapers begin to adopt.
+    /// Stand-ins and those that had ended end; sub-reapers begin to adopt. Whoever is made last ends first: above it,
+    /// everybody is still there, and whoever is to get its orphans is the only sub-reaper for that moment.
     fn ends(&self, kin: &[Kin], steps: &mut Vec<Step>) {
-        let end = |pid: i32| {
-            let node = self.nodes.get(&pid)?;
+        let made = steps.iter().filter_map(|step| match step {
+            Step::Make { pid, .. } => Some(*pid),
+            _ => None,
+        });
+        let made: Vec<i32> = made.collect();
+        for pid in made.into_iter().rev() {
+            let Some(node) = self.nodes.get(&pid).filter(|node| node.role != Role::Member) else {
+                continue;
+            };
+            let adopter = self.adopter.get(&pid).copied().filter(|adopter| *adopter != 0);
+            steps.extend(adopter.map(|pid| Step::Adopt { pid, adopts: true }));
             let collector = (node.role == Role::StandIn).then_some(node.ppid);
-            Some(Step::End { pid, collector })
-        };
-        let without_orphans = |pid: &i32| !self.adopter.contains_key(pid);
-        steps.extend(
-            self.stand_ins()
-                .into_iter()
-                .filter(without_orphans)
-                .filter_map(end),
-        );
-        // Parents before children: a sub-reaper further down would be nearer.
-        for adopter in std::iter::once(0).chain(kin.iter().map(|k| k.pid)) {
-            let leaves: Vec<i32> = self
-                .adopter
-                .iter()
-                .filter(|(_, of)| **of == adopter)
-                .map(|(pid, _)| *pid)
-                .collect();
-            let stays = self.subreapers.contains(&adopter);
-            if adopter != 0 && (stays || !leaves.is_empty()) {
-                steps.push(Step::Adopt {
-                    pid: adopter,
-                    adopts: true,
-                });
-            }
-            steps.extend(leaves.iter().copied().filter_map(end));
-            if adopter != 0 && !stays && !leaves.is_empty() {
-                steps.push(Step::Adopt {
-                    pid: adopter,
-                    adopts: false,
-                });
-            }
+            steps.push(Step::End { pid, collector });
+            steps.extend(adopter.map(|pid| Step::Adopt { pid, adopts: false }));
         }
-        let ended = kin.iter().filter(|k| k.ended).map(|k| k.pid);
-        steps.extend(ended.filter(without_orphans).filter_map(end));
+        let reapers = kin.iter().filter(|k| k.subreaper && !k.ended);
+        steps.extend(reapers.map(|k| Step::Adopt {
+            pid: k.pid,
+            adopts: true,
+        }));
     }
 
     /// Somebody who would get another parent than he had: the kernel gives an orphan to the nearest sub-reaper that

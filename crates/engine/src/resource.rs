@@ -27,4 +27,5 @@ pub(crate) mod table;
 pub(crate) mod terminal;
 pub(crate) mod thread;
 pub(crate) mod timer;
+pub(crate) mod uring;
 pub(crate) mod vdso;

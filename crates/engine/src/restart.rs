@@ -10,14 +10,15 @@ mod valid;
 
 use crate::checkpoint::Progress;
 use crate::init::{Init, Request};
-use crate::resource::file::path_of;
 use crate::resource::file::rewind::{self, Rewind};
+use crate::resource::file::{Held, path_of};
 use crate::resource::object::{self, Placement};
 use crate::{Result, tree::Tree};
 pub(crate) use passage::Passage;
 pub(crate) use plan::{Plan, damaged};
 use rebuild::Rebuilt;
 use rethaw_image::ImageReader;
+use rethaw_sys::task;
 use std::path::{Path, PathBuf};
 pub(crate) use stub::{Stub, own_foothold};
 
@@ -85,15 +86,17 @@ pub fn prepare(image: &Path, options: &Options, progress: Progress<'_>) -> Resul
     let reader = ImageReader::open(image)?;
     let mut plan = Plan::read(&reader, options)?;
     let mut warnings = check::machine(&plan)?;
-    plan.placements = check::objects(&plan, &reader, options.files, &mut warnings)?;
-    let rewinds = check::files(&plan, options, &mut warnings)?;
+    task::raise_open_files();
+    let mut held = Held::default();
+    plan.placements = check::objects(&plan, &reader, options.files, &mut held, &mut warnings)?;
+    let rewinds = check::files(&plan, options, &mut held, &mut warnings)?;
     let init = Init::start(Request {
         foothold: plan.foothold,
         keeper: plan.computation.parent_pid,
         clocks: Some(plan.clocks()),
     })?;
     warnings.extend(init.warnings.iter().cloned());
-    let rebuilt = Rebuilt::build(&plan, &reader, &init, progress, &mut warnings)?;
+    let rebuilt = Rebuilt::build(&plan, &reader, &init, held, progress, &mut warnings)?;
     Ok(Prepared {
         reader,
         plan,
@@ -110,11 +113,16 @@ impl Prepared {
     pub fn resume(self) -> Result<(Tree, Report)> {
         let mut warnings = self.warnings;
         for rewind in &self.rewinds {
-            warnings.push(rewind::rewind(rewind)?);
+            warnings.push(rewind::rewind(rewind, self.rebuilt.held())?);
         }
         let put_back = |number: &u32| self.plan.placement(*number) == Placement::PutBack;
         for (_, record) in self.plan.objects.iter().filter(|(number, _)| put_back(number)) {
-            warnings.extend(object::put_back(record, &self.plan, &self.reader)?);
+            warnings.extend(object::put_back(
+                record,
+                &self.plan,
+                &self.reader,
+                self.rebuilt.held(),
+            )?);
         }
         self.init.go(self.plan.computation.main_pid)?;
         let tree = Tree::rebuilt(

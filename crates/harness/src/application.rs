@@ -70,6 +70,13 @@ impl Application {
         self
     }
 
+    /// Run by another program.
+    pub fn under(mut self, words: &[&str]) -> Application {
+        let words = words.iter().map(OsString::from);
+        self.before = words.chain(self.before).collect();
+        self
+    }
+
     /// With words after the log.
     pub fn after(mut self, words: &[&'static str]) -> Application {
         self.after = words.to_vec();

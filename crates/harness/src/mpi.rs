@@ -106,7 +106,7 @@ impl Mpi {
                 ("MPI4PY_MPIABI", "mpich".into()),
                 ("LD_LIBRARY_PATH", libraries.to_string_lossy().into_owned()),
             ],
-            tcp: variables(&[("UCX_TLS", "tcp,self"), ("MPIR_CVAR_NOLOCAL", "1")]),
+            tcp: variables(&[("UCX_TLS", "tcp,self")]),
         })
     }
 

@@ -65,7 +65,7 @@ pub fn self_checking() -> Result<Vec<String>> {
 }
 
 /// Names of the real programs, for [`build`].
-pub const REAL: [&str; 12] = [
+pub const REAL: [&str; 14] = [
     "outside",
     "counter",
     "openmp",
@@ -76,6 +76,8 @@ pub const REAL: [&str; 12] = [
     "cpu-loops",
     "ending",
     "sanitized",
+    "memory-checked",
+    "waves",
     "screen",
     "server",
 ];
@@ -143,6 +145,8 @@ fn recipe(name: &str) -> Recipe {
             "gcc",
             &["-O1", "-g", "-fsanitize=address", "-pthread", "SOURCE"],
         ),
+        "memory-checked" => application("sanitized.c", "gcc", &["-O1", "-g", "-pthread", "SOURCE"]),
+        "waves" => application("waves.f90", "gfortran", &["-O2", "-fopenmp", "SOURCE"]),
         "server" => application("server.go", "go", &["build"]),
         "screen" => one(
             "screen.c",

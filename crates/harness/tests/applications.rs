@@ -48,7 +48,8 @@ fn module_version(name: &str) -> [String; 3] {
 }
 
 /// Why a program is ended by its checkpoints.
-const FILES: &str = "files that it overwrites or makes after a checkpoint are not put back: see below";
+const BRIEFLY_OPEN: &str = "overwrites files that it opens only for a moment (pg_xact), so that none of them is in an image: see below";
+const MADE_ONCE: &str = "a command that is made again finds what it has made already: see below";
 
 const BLAS: &str = "OMP_NUM_THREADS";
 
@@ -60,18 +61,30 @@ applications! {
     python_pool: python("python-pool", "Python: multiprocessing pool, queues, locks", "pool.py");
     python_futures: python("python-futures", "Python: concurrent.futures, processes and threads", "futures.py");
     python_asyncio: python("python-asyncio", "Python: asyncio with subprocesses and a server", "asynchronous.py");
+    python_spawn: python("python-spawn", "Python: multiprocessing by spawn and forkserver, shared memory", "spawned.py");
+    joblib: python("joblib", "joblib: processes of loky, arrays in files", "jobs.py").version(&module_version("joblib"));
+    dask: python("dask", "Dask: a local cluster", "cluster.py").version(&module_version("distributed"));
+    hdf5: python("hdf5", "h5py: an HDF5 file that grows and is overwritten", "results.py")
+        .version(&module_version("h5py"));
+    fortran: compiled("waves", "Fortran with OpenMP: scratch file, commands")?
+        .variable(BLAS, "3")
+        .variable("OMP_WAIT_POLICY", "passive")
+        .version(&["gfortran", "--version"]);
     perl: script("perl", "Perl: children, pipes, signals", &["perl", "children.pl"]).version(&["perl", "-e", "print $^V"]);
     address_sanitizer: compiled("sanitized", "C with AddressSanitizer: threads, children")?
         .version(&["gcc", "--version"]);
+    valgrind: compiled("memory-checked", "the same program under valgrind")?
+        .under(&["valgrind", "-q", "--error-exitcode=9"])
+        .version(&["valgrind", "--version"]);
     sqlite: python("sqlite", "SQLite: write-ahead log, a writer and a reader", "database.py")
         .version(&[PYTHON, "-c", "import sqlite3; print(sqlite3.sqlite_version)"])
-        .stopped()
-        .note(FILES);
+        .options(&["--save-open-files"])
+        .note("with `--save-open-files`");
     redis: python("redis", "Redis: append-only file, clients inside", "redis.py").version(&["redis-server", "--version"]);
     postgres: script("postgres", "PostgreSQL: clients inside", &["sh", "postgres.sh"])
         .prepare("prepare")
         .stopped()
-        .note(FILES)
+        .note(BRIEFLY_OPEN)
         .version(&["sh", "-c", "PATH=$PATH:$(ls -d /usr/lib/postgresql/*/bin | tail -n 1); initdb --version"]);
     nginx: python("nginx", "nginx: two workers, proxy, clients inside", "webserver.py").version(&["/usr/sbin/nginx", "-v"]);
     java_serial: java("java-serial", "Java: serial collector", &["-XX:+UseSerialGC"]);
@@ -81,21 +94,29 @@ applications! {
     java_shenandoah: java("java-shenandoah", "Java: Shenandoah collector", &["-XX:+UseShenandoahGC"]);
     java_z: java("java-z", "Java: Z collector", &["-XX:+UseZGC"]);
     node: script("node", "Node.js: HTTP server with clients, worker threads, child", &["node", "server.js"]);
+    node_cluster: script("node-cluster", "Node.js: the module cluster", &["node", "workers.js"]);
+    erlang: script("erlang", "Erlang: processes, timers, sockets, ports", &["escript", "processes.erl"])
+        .version(&["erl", "-noshell", "-eval", "io:format(\"~s.0\", [erlang:system_info(otp_release)]), halt()."]);
+    lisp: script("lisp", "Steel Bank Common Lisp: collector, compiler, threads", &["sbcl", "--script", "lists.lisp"]);
     go_server: compiled("server", "Go: HTTP server with clients")?.version(&["go", "version"]);
     ruby: script("ruby", "Ruby: threads, fibres, children, compaction", &["ruby", "threads.rb"]);
     r: script("r", "R: models, children of parallel", &["Rscript", "model.R"]).variable(BLAS, "1");
+    r_cluster: script("r-cluster", "R: processes on sockets", &["Rscript", "cluster.R"]).variable(BLAS, "1");
     octave: script("octave", "GNU Octave: matrices, subprocess", &["octave-cli", "--no-gui", "matrices.m"]).variable(BLAS, "1");
     jupyter: python("jupyter", "Jupyter: a kernel and its client", "notebook.py").version(&module_version("ipykernel"));
     pytorch: python("pytorch", "PyTorch on the processor: training with data-loader workers", "training.py")
         .version(&module_version("torch"));
     tmux: script("tmux", "tmux with a shell, vim and less", &["sh", "screens.sh"]).version(&["tmux", "-V"]);
+    screen: script("screen", "GNU screen with a shell", &["sh", "split.sh"])
+        .version(&["sh", "-c", "screen --version || true"])
+        .note("a copy without the set-group-id bit of the installed one, which only root may trace");
     archive: script("xz", "xz -T4, tar and awk in pipelines", &["sh", "archive.sh"]).version(&["xz", "--version"]);
     parallel: script("parallel", "GNU parallel and xargs -P", &["sh", "parallel.sh"]).version(&["parallel", "--version"]);
     awk: script("awk", "a loop that sleeps, awk with pipes", &["sh", "statistics.sh"]).version(&["awk", "-W", "version"]);
     git: script("git", "git: commits, merges, gc, clone", &["sh", "repository.sh"])
         .version(&["git", "--version"])
         .stopped()
-        .note(FILES);
+        .note(MADE_ONCE);
 }
 
 /// A program that is being debugged cannot be traced by rethaw too: it is told so, and goes on unharmed.

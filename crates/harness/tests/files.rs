@@ -5,6 +5,10 @@ use rethaw_harness::{Case, Outcome, PATIENCE, Result, STOPPED, case, ensure, ens
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 const NEVER: &[&str] = &["-i", "never"];
 
@@ -18,23 +22,31 @@ struct Stopped<'a> {
 impl<'a> Stopped<'a> {
     /// With its files in a volatile place.
     fn volatile(case: &'a Case) -> Result<Stopped<'a>> {
-        let scratch = case.path("scratch");
-        fs::create_dir(&scratch)?;
-        Stopped::start(case, scratch, &[], true)
+        Stopped::start(case, case.path("scratch"), &[], true, &[])
     }
 
     /// With its files beside the others, saved because it is asked for.
     fn saved(case: &'a Case) -> Result<Stopped<'a>> {
-        Stopped::start(case, case.path("p.folder"), &["--save-open-files"], false)
+        Stopped::start(case, case.path("p.folder"), &["--save-open-files"], false, &[])
     }
 
-    fn start(case: &'a Case, scratch: PathBuf, options: &[&str], volatile: bool) -> Result<Stopped<'a>> {
+    fn start(
+        case: &'a Case,
+        scratch: PathBuf,
+        options: &[&str],
+        volatile: bool,
+        arguments: &[&str],
+    ) -> Result<Stopped<'a>> {
         let base = case.path("p");
         let mut command = case.rethaw(["launch", "-i", "never", "--dir"])?;
         command.arg(case.checkpoints()).args(options).arg("--");
-        command.arg(programs::binary("file_scratch")?).arg(&base);
+        command
+            .arg(programs::binary("file_scratch")?)
+            .arg(&base)
+            .args(arguments);
         command.env_remove("TMPDIR");
         if volatile {
+            fs::create_dir(&scratch)?;
             command.env("TMPDIR", &scratch);
         }
         let mut job = case.start("launch", command)?;
@@ -208,6 +220,66 @@ fn a_program_that_was_replaced_goes_on_when_it_is_saved() -> Outcome {
     })
 }
 
+/// Somebody who removes what he can in a folder, again and again, until he is told to stop.
+struct Remover {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Remover {
+    fn start(folder: PathBuf, delay: Duration) -> Remover {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            std::thread::sleep(delay);
+            while !told.load(Ordering::Relaxed) {
+                for name in ["data", "input"] {
+                    let _ = fs::remove_file(folder.join(name));
+                }
+                std::thread::yield_now();
+            }
+        });
+        Remover {
+            stop,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Remover {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+#[test]
+fn files_may_be_removed_at_any_moment_of_a_restart() -> Outcome {
+    case("removed-meanwhile", |case| {
+        let stopped = Stopped::start(case, case.path("scratch"), &[], true, &["removed"])?;
+        let kept = case.path("kept.rethaw");
+        fs::copy(case.images()?.pop().unwrap_or_default(), &kept)?;
+        let names = ["data", "input"].map(|name| stopped.file(name));
+        for name in &names {
+            fs::hard_link(name, name.with_extension("kept"))?;
+        }
+        fs::write(stopped.base.with_extension("go"), "")?;
+        for round in 0..16 {
+            for name in &names {
+                let _ = fs::remove_file(name);
+                fs::hard_link(name.with_extension("kept"), name)?;
+            }
+            let remover = Remover::start(stopped.scratch.clone(), Duration::from_millis(round * 8));
+            let mut command = case.rethaw(["restart", "-i", "never"])?;
+            command.arg(&kept);
+            let finished = case.run("restart", command)?.success()?;
+            drop(remover);
+            ensure!(finished.out.contains("PASS"), "{}", finished.out);
+        }
+        Ok(())
+    })
+}
+
 /// As programs save their state: written under another name, then renamed. It also reads a file that is gone later.
 const RENAMES: &str = "exec 3>state.tmp 4<input; echo one >&3; echo >ready
 until [ -e go ]; do sleep 0.05; done; echo two >&3; cat <&4 >&3; exec 3>&-; mv state.tmp state";
@@ -255,14 +327,15 @@ fn a_small_file_that_was_overwritten_gets_its_contents_back() -> Outcome {
     })
 }
 
-/// Both ends of a named pipe with bytes in it, the way that Open MPI's launcher has one.
+/// Both ends of a named pipe with bytes in it, the way that Open MPI's launcher has one, and a folder beside it that the program
+/// knows by its name.
 #[test]
 fn a_named_pipe_that_is_gone_is_made_again() -> Outcome {
     case("named-pipe", |case| {
         let folder = case.path("scratch/inner");
-        fs::create_dir_all(&folder)?;
+        fs::create_dir_all(folder.join("beside/below"))?;
         let script = "mkfifo scratch/inner/pipe; chmod 640 scratch/inner/pipe; exec 3<>scratch/inner/pipe; echo one >&3
-echo >ready; until [ -e go ]; do sleep 0.05; done; echo two >scratch/inner/pipe; head -n 2 <&3";
+echo >ready; until [ -e go ]; do sleep 0.05; done; echo two >scratch/inner/pipe; head -n 2 <&3; echo three >scratch/inner/beside/below/file";
         let mut command = case.rethaw(["launch", "-i", "never", "--dir"])?;
         command.arg(case.checkpoints()).args(["--", "sh", "-c", script]);
         command.env("TMPDIR", case.path("scratch"));
@@ -274,6 +347,8 @@ echo >ready; until [ -e go ]; do sleep 0.05; done; echo two >scratch/inner/pipe;
         fs::write(case.path("go"), "")?;
         let finished = case.restart(NEVER)?.wait(PATIENCE)?.success()?;
         ensure_equal!(finished.out, "one\ntwo\n", "text");
+        let text = fs::read_to_string(folder.join("beside/below/file"))?;
+        ensure_equal!(text, "three\n", "text of the file beside");
         let mode = fs::metadata(folder.join("pipe"))?.permissions().mode();
         ensure_equal!(mode & 0o7777, 0o640, "permissions");
         Ok(())

@@ -93,6 +93,7 @@ programs! {
     huge_pages_reserved
     huge_pages_transparent
     inotify
+    io_uring
     inotify_unread
     madvise_dontneed
     madvise_flags
@@ -201,7 +202,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("process_sharing_siblings", "shares its descriptors"),
     ("socket_early", "not accepted"),
     ("inotify_nameless", "path was not found"),
-    ("io_uring", "io_uring"),
+    ("io_uring_in_flight", "operations in flight"),
+    ("io_uring_eventfd", "registered eventfd"),
+    ("io_uring_buffers", "provided buffers"),
+    ("io_uring_registered", "registered io_uring descriptor"),
     ("mqueue_message", "posix message queue"),
     ("process_vfork_waiting", "vfork"),
     ("terminal_unopened", "not opened yet"),

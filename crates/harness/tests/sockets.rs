@@ -26,6 +26,41 @@ def outcome(call):
 print(outcome(lambda: client.recv(9)), outcome(lambda: client.send(b"more")), flush=True)
 "#;
 
+/// Listens in a folder, is told to go on, and is found under its name.
+const SERVER: &str = r#"
+import os, socket, time
+os.makedirs("scratch/folder", 0o710)
+server = socket.socket(socket.AF_UNIX)
+server.bind("scratch/folder/socket")
+server.listen()
+open("ready", "w").close()
+while not os.path.exists("go"):
+    time.sleep(0.01)
+client = socket.socket(socket.AF_UNIX)
+client.connect("scratch/folder/socket")
+server.accept()[0].send(b"found")
+print(client.recv(9), oct(os.stat("scratch/folder").st_mode & 0o777), flush=True)
+"#;
+
+#[test]
+fn the_folder_of_a_socket_is_made_again() -> Outcome {
+    if !has_python() {
+        return Ok(());
+    }
+    case("sockets-folder-gone", |case| {
+        let words = ["python3", "-c", SERVER].map(OsStr::new);
+        let mut job = case.launch(&NEVER, &words)?;
+        case.wait_for_file(&case.path("ready"), PATIENCE)?;
+        case.checkpoint(&["--stop"])?;
+        job.wait(PATIENCE)?.exited(STOPPED)?;
+        fs::remove_dir_all(case.path("scratch"))?;
+        fs::write(case.path("go"), "")?;
+        let out = case.restart(&NEVER)?.wait(PATIENCE)?.success()?.out;
+        ensure!(out == "b'found' 0o710\n", "the program saw {out:?}");
+        Ok(())
+    })
+}
+
 fn has_python() -> bool {
     let works = Command::new("python3").arg("--version").output().is_ok();
     if !works {

@@ -13,6 +13,7 @@ mod network;
 mod process;
 mod terminal;
 mod unix;
+mod uring;
 
 pub use computation::*;
 pub use file::*;
@@ -23,3 +24,4 @@ pub use network::*;
 pub use process::*;
 pub use terminal::*;
 pub use unix::*;
+pub use uring::*;

@@ -14,6 +14,7 @@ pub mod socket;
 pub mod spawn;
 pub mod task;
 pub mod terminal;
+pub mod uring;
 pub mod vdso;
 
 use std::io;

@@ -19,6 +19,7 @@ mod numa;
 mod pagemap;
 mod parse;
 mod process;
+mod ring;
 mod sched;
 mod smaps;
 mod stat;
@@ -37,6 +38,7 @@ pub use process::{
     Fd, auxv, cmdline, comm, coredump_filter, cwd, environ, exe, fd_target, fds, oom_score_adj, personality,
     root,
 };
+pub use ring::RingInfo;
 pub use sched::{SyscallState, exec_start, exec_start_ns, syscall, wchan};
 pub use smaps::{Maps, Vma};
 pub use stat::Stat;

@@ -193,7 +193,7 @@ fn kind_of_memory(mapping: &MappingV1) -> BTreeMap<&'static str, u64> {
         (Ok(Backing::Anonymous), _) => "anonymous",
         (Ok(Backing::File), _) if mapping.shared => "shared file",
         (Ok(Backing::File | Backing::SavedFile), _) => "private file",
-        (Ok(Backing::Object | Backing::Segment | Backing::AioRing), _) => "shared memory",
+        (Ok(Backing::Object | Backing::Segment | Backing::AioRing | Backing::IoRing), _) => "shared memory",
         (Ok(Backing::Vdso | Backing::Vvar), _) => "vdso",
         (Ok(Backing::Unknown) | Err(_), _) => "unknown",
     };
@@ -238,6 +238,7 @@ fn look_at_description(description: &DescriptionV1, processes: &[ProcessV1]) -> 
         Some(DescriptionKind::Socket(socket)) => ("socket", socket_name(socket)),
         Some(DescriptionKind::EndedProcess(_)) => ("pidfd", "of an ended process".to_string()),
         Some(DescriptionKind::Inotify(inotify)) => ("inotify", format!("{} watched", inotify.watches.len())),
+        Some(DescriptionKind::Ring(ring)) => ("io_uring", format!("{} entries", ring.sq_entries)),
         Some(DescriptionKind::TcpConnection(connection)) => ("TCP connection", connection_name(connection)),
         Some(DescriptionKind::Master(number)) => ("terminal", format!("master of /dev/pts/{number}")),
         Some(DescriptionKind::Slave(number)) => ("terminal", format!("/dev/pts/{number}")),

@@ -13,6 +13,7 @@ use crate::resource::object::{Object, Objects};
 use crate::resource::socket::Farewell;
 use crate::resource::sysv::SystemV;
 use crate::resource::thread::{ContextProc, GoingOn};
+use crate::resource::uring::Issuers;
 use crate::resource::{file, memory, process, sharing, thread};
 use crate::tree::{Ended, Tree};
 use crate::{Result, foothold};
@@ -23,7 +24,7 @@ use rethaw_sys::namespace;
 use rethaw_sys::proc::{self, Maps, Pid};
 use rethaw_sys::remote::{Foothold, Remote};
 use rethaw_sys::task;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
 
@@ -51,14 +52,15 @@ pub(crate) struct Collected {
 
 /// Collects all processes; makes a copy of each when `copy` is set.
 pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy: bool) -> Result<Collected> {
-    let pids = frozen.processes.iter().map(|process| process.pid);
-    let mut objects = Objects::new(Names::new(pids, options.save_open_files));
+    let pids: BTreeSet<Pid> = frozen.processes.iter().map(|process| process.pid).collect();
+    let names = Names::new(pids.iter().copied(), options.save_open_files);
+    let mut objects = Objects::new(names);
     let mut descriptions = Descriptions::default();
     let mut pages = Vec::new();
     let mut copies = BTreeMap::new();
     let each = frozen.processes.iter();
     let mut processes = each
-        .map(|process| look_at(process, &mut descriptions, &mut objects))
+        .map(|process| look_at(process, &pids, &mut descriptions, &mut objects))
         .collect::<Result<Vec<_>>>()?;
     let mut ended = kinship::relate(tree, frozen, &mut processes)?;
     let threads = |process: &FrozenProcess| process.threads.iter().map(|t| t.stopped.tid()).collect();
@@ -77,20 +79,25 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
         descriptions.collect(&mut objects, &numbers, &options.launcher, options.external)?;
     let terminals = descriptions.terminals(&numbers, &mut records)?;
     let mut sysv = SystemV::look(&frozen.processes, &processes)?;
+    let speakers: Vec<Pid> = frozen.processes.iter().map(FrozenProcess::speaker).collect();
+    let mut issuers = Issuers::new(&speakers, &processes, &records);
     // A copy would become the child of a process that adopts orphans itself, and be seen by it: no more then, and in the
     // end none. Parents come before children.
     let mut adopts = false;
     for (stream, (frozen, record)) in (0..).zip(frozen.processes.iter_mut().zip(&mut processes)) {
         let shared = Shared {
+            descriptions: &descriptions,
             objects: &mut objects,
             sysv: &mut sysv,
             ended: &mut ended,
+            issuers: &mut issuers,
         };
         let (ranges, made) = collect_process(frozen, stream, record, shared, copy && !adopts)?;
         copies.extend(made.map(|made| (frozen.speaker(), made)));
         pages.push((frozen.speaker(), ranges));
         adopts |= record.child_subreaper;
     }
+    issuers.finish(&processes, &mut records, descriptions.all())?;
     kinship::refuse_unbuildable(processes.iter().chain(&ended))?;
     if adopts {
         copies.clear();
@@ -98,6 +105,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
     Ok(Collected {
         computation: ComputationV1 {
             terminal: descriptions.outside_terminal(frozen, &processes, &records)?,
+            neighbours: objects.names.neighbours(),
             ..computation(tree, options, &processes)?
         },
         processes,
@@ -121,6 +129,7 @@ pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy:
 /// What can be seen of a process from outside.
 fn look_at(
     process: &FrozenProcess,
+    members: &BTreeSet<Pid>,
     descriptions: &mut Descriptions,
     objects: &mut Objects,
 ) -> Result<ProcessV1> {
@@ -129,15 +138,17 @@ fn look_at(
     let mut record = process::collect_outside(process.pid, speaker)?;
     record.descriptors = descriptions.add_process(speaker)?;
     record.stopped_by = process.stopped_by;
-    folder::collect_current(speaker, &mut record, objects)?;
+    folder::collect_current(speaker, &mut record, objects, members)?;
     Ok(record)
 }
 
 /// What belongs to several processes.
 struct Shared<'a> {
+    descriptions: &'a Descriptions,
     objects: &'a mut Objects,
     sysv: &'a mut SystemV,
     ended: &'a mut [ProcessV1],
+    issuers: &'a mut Issuers,
 }
 
 /// Memory, threads, and what only the process itself is told.
@@ -165,8 +176,12 @@ fn collect_process(
             .pending(true)
             .context(|| format!("cannot read signals of process {pid}"))?;
     }
+    let issuers = shared.issuers;
     let ask = |record: &mut ProcessV1, remote: &mut Remote<'_>| {
         process::collect_inside(pid, record, remote)?;
+        shared
+            .descriptions
+            .collect_inside(pid, &mut record.descriptors, remote)?;
         kinship::ask_how_ended(remote, record.pid, shared.ended)
             .context(|| format!("cannot ask for the ended children of process {pid}"))?;
         memory::collect_inside(pid, &mut address_space, remote)?;
@@ -178,7 +193,7 @@ fn collect_process(
             .then(|| snapshot::copy_process(pid, remote, &foothold))
             .transpose()
     };
-    let collected = collect_threads(frozen, &going_on, &foothold, record, ask);
+    let collected = collect_threads(frozen, &going_on, &foothold, record, issuers, ask);
     // Whatever came of it: the program gets back what was borrowed.
     let back = foothold
         .give_back()
@@ -200,13 +215,16 @@ fn collect_threads(
     going_on: &[GoingOn],
     foothold: &Foothold,
     record: &mut ProcessV1,
+    issuers: &mut Issuers,
     ask: impl FnOnce(&mut ProcessV1, &mut Remote<'_>) -> Result<Option<Copy>>,
 ) -> Result<Option<Copy>> {
     let pid = frozen.speaker();
     let mut ask = Some(ask);
     let mut made = None;
     for (thread, going_on) in frozen.threads.iter_mut().zip(going_on) {
+        let tid = thread.stopped.tid();
         let collected = thread::collect(pid, thread, going_on, foothold, |remote| {
+            issuers.ask(pid, tid, remote)?;
             if let Some(ask) = ask.take() {
                 made = ask(record, remote)?;
             }
@@ -267,6 +285,7 @@ fn computation(tree: &Tree, options: &Options, processes: &[ProcessV1]) -> Resul
         parent_pid: tree.parent_number(),
         main_status: tree.ended().map(Ended::status),
         terminal: None,
+        neighbours: Vec::new(),
         taken: Some(TakenV1 {
             host: proc::hostname().context_proc()?,
             boot_id: proc::boot_id().context_proc()?,

@@ -116,7 +116,7 @@ impl Frozen {
     fn seize_new_threads(&mut self, pid: Pid) -> Result<bool> {
         let mut found_new = false;
         for tid in tasks_of(pid)? {
-            if self.holds(pid, tid) {
+            if self.holds(pid, tid) || is_worker(pid, tid) {
                 continue;
             }
             match Running::seize(tid, Trace::Plain) {
@@ -377,6 +377,12 @@ impl Drop for Frozen {
     fn drop(&mut self) {
         self.let_go(&mut |_, _| {});
     }
+}
+
+/// Whether the thread is the kernel's own (io_uring). It could be stopped, and would run none of our calls; what it does
+/// is waited for (`resource/uring.rs`).
+fn is_worker(pid: Pid, tid: Tid) -> bool {
+    tid != pid.leader() && proc::Stat::read((pid, tid)).is_ok_and(|stat| stat.is_worker())
 }
 
 /// Threads of a process; none when it is gone.

@@ -5,6 +5,8 @@ use rethaw_sys::proc::{Ids, Status};
 use rethaw_sys::remote::Remote;
 use std::io;
 
+/// _LINUX_CAPABILITY_VERSION_3.
+const VERSION_3: u32 = 0x2008_0522;
 const PR_GET_SECUREBITS: u64 = 27;
 const PR_SET_NO_NEW_PRIVS: u64 = 38;
 const PR_SET_SECUREBITS: u64 = 28;
@@ -62,9 +64,30 @@ pub(crate) fn drop_bounding(remote: &mut Remote<'_>, record: &CredentialsV1) -> 
     Ok(())
 }
 
+/// Does something without capabilities, as the program would, where the kernel remembers who did it.
+pub(crate) fn without_capabilities<T>(
+    remote: &mut Remote<'_>,
+    action: impl FnOnce(&mut Remote<'_>) -> io::Result<T>,
+) -> io::Result<T> {
+    let header = [VERSION_3.to_ne_bytes(), [0; 4]].concat();
+    let at = remote.put(0, &header)?;
+    remote.must(libc::SYS_capget, [at, at + 8, 0, 0, 0, 0])?;
+    let all: [u8; 32] = remote.get(0)?;
+    let mut none = all;
+    // Twice effective, permitted, inheritable.
+    for effective in [8, 20] {
+        none[effective..effective + 4].fill(0);
+    }
+    let at = remote.put(0, &none)?;
+    remote.must(libc::SYS_capset, [at, at + 8, 0, 0, 0, 0])?;
+    let done = action(remote);
+    let at = remote.put(0, &all)?;
+    remote.must(libc::SYS_capset, [at, at + 8, 0, 0, 0, 0])?;
+    done
+}
+
 /// capset(2): inheritable, permitted and effective set. What the program had, as far as we have it.
 fn set_capabilities(remote: &mut Remote<'_>, sets: &[u64]) -> io::Result<()> {
-    const VERSION_3: u32 = 0x2008_0522;
     let set = |index: usize| sets.get(index).copied().unwrap_or(0);
     let (inheritable, permitted, effective) = (set(0), set(1), set(2));
     let mut bytes = Vec::new();

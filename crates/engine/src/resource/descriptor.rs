@@ -4,7 +4,7 @@
 use super::numbers::Numbers;
 use super::object::Objects;
 use super::thread::ContextProc;
-use super::{device, epoll, event, file, inotify, lock, owner, pidfd, pipe, socket, terminal};
+use super::{device, epoll, event, file, inotify, lock, owner, pidfd, pipe, socket, terminal, uring};
 use crate::Result;
 use crate::checkpoint::External;
 use crate::checkpoint::freeze::Frozen;
@@ -14,8 +14,9 @@ use rethaw_image::record::{
     DescriptionKind, DescriptionV1, DescriptorV1, OutsideTerminalV1, PipeV1, ProcessV1, TerminalV1,
 };
 use rethaw_sys::proc::{self, FdInfo, Pid};
+use rethaw_sys::remote::Remote;
 use rethaw_sys::task;
-use rustix::fs::{FileType, fstat};
+use rustix::fs::{FileType, OFlags, fstat};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -44,6 +45,8 @@ pub(crate) struct Descriptions {
     pub processes: Processes,
     /// Whose tables they are.
     members: BTreeSet<Pid>,
+    /// Descriptors of which /proc does not tell whether execve(2) closes them.
+    unclear: BTreeSet<(Pid, i32)>,
     watched: inotify::Found,
 }
 
@@ -73,6 +76,9 @@ impl Descriptions {
             let close_on_exec = info.flags & libc::O_CLOEXEC as u32 != 0;
             let duplicate = task::pidfd_getfd(pidfd.as_fd(), fd.number)
                 .context(|| format!("cannot duplicate descriptor {} of process {pid}", fd.number))?;
+            if close_on_exec && keeps_flag(&duplicate) {
+                self.unclear.insert((pid, fd.number));
+            }
             let seen = Seen {
                 pid,
                 fd: fd.number,
@@ -90,9 +96,31 @@ impl Descriptions {
         Ok(table)
     }
 
+    /// What only the process itself is told of its descriptors.
+    pub fn collect_inside(
+        &self,
+        pid: Pid,
+        table: &mut [DescriptorV1],
+        remote: &mut Remote<'_>,
+    ) -> Result<()> {
+        for descriptor in table.iter_mut().filter(|d| self.unclear.contains(&(pid, d.fd))) {
+            let get = [descriptor.fd as u64, libc::F_GETFD as u64, 0, 0, 0, 0];
+            let flags = remote
+                .must(libc::SYS_fcntl, get)
+                .context(|| format!("cannot look at descriptor {} of process {pid}", descriptor.fd))?;
+            descriptor.close_on_exec = flags & libc::FD_CLOEXEC as u64 != 0;
+        }
+        Ok(())
+    }
+
     /// Where each description was first seen, in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = &Seen> {
         self.seen.iter()
+    }
+
+    /// The same, as a list.
+    pub fn all(&self) -> &[Seen] {
+        &self.seen
     }
 
     /// The description of that number.
@@ -203,7 +231,7 @@ impl Descriptions {
             b"anon_inode:[pidfd]" => return pidfd::collect(seen, &self.members),
             inotify::TARGET => return inotify::collect(seen, &self.watched),
             b"anon_inode:[fanotify]" => return Err(seen.refused("a fanotify instance")),
-            b"anon_inode:[io_uring]" => return Err(seen.refused("an io_uring instance")),
+            _ if uring::is_ring(seen) => return uring::collect(seen, &self.seen, &self.processes),
             b"anon_inode:[userfaultfd]" => return Err(seen.refused("a userfaultfd instance")),
             b"anon_inode:[perf_event]" => return Err(seen.refused("a performance counter (perf)")),
             b"anon_inode:[fscontext]" => return Err(seen.refused("a mount in the making (fsopen)")),
@@ -227,11 +255,17 @@ impl Descriptions {
                 Some(kind) => Ok(kind),
                 None => file::collect_device(seen),
             },
-            FileType::Socket => socket::collect(seen, id, around),
+            FileType::Socket => socket::collect(seen, id, around, &objects.names),
             FileType::BlockDevice => Err(seen.refused("a block device")),
             _ => Err(seen.refused("a file of unknown type")),
         }
     }
+}
+
+/// Whether a description itself has O_CLOEXEC, which /proc then shows of all of its descriptors: the slave of a
+/// pseudo-terminal that was opened by TIOCGPTPEER with this flag (measured on Linux 6.18).
+fn keeps_flag(description: &OwnedFd) -> bool {
+    rustix::fs::fcntl_getfl(description).is_ok_and(|flags| flags.contains(OFlags::CLOEXEC))
 }
 
 /// Whether it is on the mqueue file system (mq_overview(7)).

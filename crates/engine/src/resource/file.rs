@@ -1,10 +1,12 @@
 //! Regular files, folders and harmless devices, by path.
 
 pub(crate) mod folder;
+mod held;
 mod name;
 pub(crate) mod procfs;
 pub(crate) mod rewind;
 
+pub(crate) use held::Held;
 pub(crate) use name::{Names, Standing, is_deleted, path_of, undeleted};
 
 use super::descriptor::Seen;
@@ -198,7 +200,7 @@ pub(crate) fn open(
     let fd = if regular.deleted {
         folder::make_deleted_link(&path, &regular.link_target, flags).context(name)?
     } else {
-        match rustix::fs::open(&path, flags, Mode::empty()) {
+        match objects.held.open(&path, flags) {
             // The program may have opened it before its permissions forbade that.
             Err(Errno::ACCESS) => stub.open_for_us(&path, flags.bits() as i32).context(name)?,
             outcome => outcome.context(name)?,

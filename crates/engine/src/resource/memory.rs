@@ -22,7 +22,7 @@ use crate::checkpoint::Progress;
 use crate::error::Context;
 use crate::restart::{Plan, Stub};
 use rethaw_image::ImageReader;
-use rethaw_image::record::{MappingV1, MemoryV1, ProcessV1};
+use rethaw_image::record::{Backing, MappingV1, MemoryV1, ProcessV1};
 use rethaw_sys::proc::{Maps, Pid};
 use rethaw_sys::remote::Remote;
 use std::fs;
@@ -83,7 +83,9 @@ pub(crate) fn rebuild(
     progress: Progress<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    let parts = inherit::split(sources.parent, record);
+    let mut parts = inherit::split(sources.parent, record);
+    // Mapped when there are threads, which it needs (`uring.rs`).
+    parts.retain(|part| part.mapping.backing() != Backing::IoRing);
     let kept: Vec<_> = parts.iter().filter(|part| part.kept).map(Part::range).collect();
     stub.keep_only(&kept)?;
     // Before anything is mapped anew: the kernel changes the executable only while the one before it is not mapped.

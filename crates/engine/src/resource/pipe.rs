@@ -243,7 +243,7 @@ pub(crate) fn make_missing(plan: &Plan, made: &mut Made) -> Result<()> {
         let name = || format!("cannot make the named pipe {} again", path.display());
         match rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0) {
             Ok(()) => {
-                made.files.push(path.clone());
+                made.note(path.clone(), &fs::symlink_metadata(&path).context(name)?);
                 fs::set_permissions(&path, fs::Permissions::from_mode(end.mode & 0o7777)).context(name)?;
             }
             // Whether what is there can be taken is seen when it is opened.

@@ -124,10 +124,9 @@ pub(crate) fn rebuild(
     warnings: &mut Vec<String>,
 ) -> Result<()> {
     let name = || format!("cannot rebuild process {}", record.pid);
-    // A deleted one is the current folder already.
-    match record.deleted_folder {
-        0 => enter_folders(record.folders.as_ref(), record.umask, places, remote)?,
-        _ => set_umask(record.umask, remote)?,
+    match in_nameless_folder(record) {
+        false => enter_folders(record.folders.as_ref(), record.umask, places, remote)?,
+        true => set_umask(record.umask, remote)?,
     }
     remote
         .must(libc::SYS_personality, [record.personality.into(), 0, 0, 0, 0, 0])
@@ -143,6 +142,11 @@ pub(crate) fn rebuild(
         );
     }
     Ok(())
+}
+
+/// Whether the current folder is one that is entered before, because no name leads to it from here.
+pub(crate) fn in_nameless_folder(record: &ProcessV1) -> bool {
+    record.deleted_folder != 0 || record.proc_folder.is_some()
 }
 
 /// Current folder and umask, of a process or of a thread that has its own.

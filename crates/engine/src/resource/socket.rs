@@ -20,6 +20,7 @@ mod unix;
 mod workshop;
 
 use super::descriptor::{Processes, Seen};
+use super::file::Names;
 use crate::Result;
 use crate::checkpoint::External;
 use crate::error::Context;
@@ -93,10 +94,10 @@ impl Common {
 }
 
 /// Collects a socket, description `id`.
-pub(crate) fn collect(seen: &Seen, id: u32, around: &Around<'_>) -> Result<DescriptionKind> {
+pub(crate) fn collect(seen: &Seen, id: u32, around: &Around<'_>, names: &Names) -> Result<DescriptionKind> {
     let common = Common::collect(seen)?;
     match Common::ask(seen, libc::SO_DOMAIN)? {
-        libc::AF_UNIX => unix::collect(seen, id, around, common).map(DescriptionKind::Unix),
+        libc::AF_UNIX => unix::collect(seen, id, around, common, names).map(DescriptionKind::Unix),
         family @ (libc::AF_INET | libc::AF_INET6) => {
             let record = common.alone(seen, family)?;
             internet::collect(seen, around, record)

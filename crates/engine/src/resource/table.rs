@@ -5,7 +5,7 @@ use super::descriptor::reads;
 use super::object::RebuiltObjects;
 use super::socket::{MadeSockets, Workshop};
 use super::terminal::Terminals;
-use super::{epoll, event, file, inotify, lock, owner, pidfd, pipe, socket};
+use super::{epoll, event, file, inotify, lock, owner, pidfd, pipe, socket, uring};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::init::Init;
@@ -101,7 +101,8 @@ impl<'a> Table<'a> {
             return Ok(());
         }
         let passage = self.clear(stub, &record.descriptors)?;
-        let mut descriptors = record.descriptors.clone();
+        let late = |d: &&DescriptorV1| !uring::is_made_later(self.plan, d);
+        let mut descriptors: Vec<_> = record.descriptors.iter().filter(late).copied().collect();
         // In ascending order a received descriptor, which gets the lowest free number, is never in the way.
         descriptors.sort_by_key(|d| d.fd);
         for descriptor in &descriptors {
@@ -258,6 +259,7 @@ impl<'a> Table<'a> {
                 .remove(&record.id)
                 .ok_or_else(|| damaged("a socket that is missing"))?,
             DescriptionKind::Inotify(_) => inotify::make()?,
+            DescriptionKind::Ring(_) => return Err(damaged("an io_uring instance in flight")),
             DescriptionKind::Master(_) | DescriptionKind::Slave(_) | DescriptionKind::Controlling(_) => {
                 let terminal = self.terminals.remove(record.id);
                 return terminal.ok_or_else(|| damaged("a pseudo-terminal that is missing"));

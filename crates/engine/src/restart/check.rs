@@ -2,8 +2,10 @@
 
 use super::plan::Plan;
 use super::{Files, Options};
+use crate::resource::file::Held;
 use crate::resource::file::rewind::{self, Rewind};
 use crate::resource::object::{self, Placement};
+use crate::resource::process::in_nameless_folder;
 use crate::{Error, Result};
 use rethaw_image::ImageReader;
 use rethaw_image::record::{Backing, DescriptionKind, FileIdentityV1, MappingV1};
@@ -88,6 +90,7 @@ pub(crate) fn objects(
     plan: &Plan,
     reader: &ImageReader,
     files: Files,
+    held: &mut Held,
     warnings: &mut Vec<String>,
 ) -> Result<BTreeMap<u32, Placement>> {
     let id = &plan.computation.id;
@@ -96,20 +99,25 @@ pub(crate) fn objects(
         .map(|(number, record)| {
             Ok((
                 *number,
-                object::place(record, id, files, &plan.places, Some(reader), warnings)?,
+                object::place(record, id, files, &plan.places, Some(reader), held, warnings)?,
             ))
         })
         .collect()
 }
 
 /// The files that the program has open or mapped, its folder, its executable. Gives what is to be rewound.
-pub(crate) fn files(plan: &Plan, options: &Options, warnings: &mut Vec<String>) -> Result<Vec<Rewind>> {
+pub(crate) fn files(
+    plan: &Plan,
+    options: &Options,
+    held: &mut Held,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Rewind>> {
     for process in &plan.processes {
         let mappings = process.memory.iter().flat_map(|memory| &memory.mappings);
         for mapping in mappings.filter(|m| m.backing() == Backing::File && m.object == 0) {
-            mapped_file(plan, mapping)?;
+            mapped_file(plan, mapping, held)?;
         }
-        let made = process.deleted_folder != 0 || !process.volatile_folders.is_empty();
+        let made = in_nameless_folder(process) || !process.volatile_folders.is_empty();
         if let Some(folders) = process.folders.as_ref().filter(|_| !made) {
             let path = plan.places.path(&folders.cwd);
             if !path.is_dir() {
@@ -124,14 +132,14 @@ pub(crate) fn files(plan: &Plan, options: &Options, warnings: &mut Vec<String>) 
             }
         }
     }
-    rewinds(plan, options.files, warnings)
+    rewinds(plan, options.files, held, warnings)
 }
 
-fn rewinds(plan: &Plan, files: Files, warnings: &mut Vec<String>) -> Result<Vec<Rewind>> {
+fn rewinds(plan: &Plan, files: Files, held: &mut Held, warnings: &mut Vec<String>) -> Result<Vec<Rewind>> {
     let mut rewinds = Vec::new();
     for description in plan.descriptions.values() {
         if let Some(DescriptionKind::Regular(regular)) = &description.kind {
-            let planned = rewind::plan_rewind(description, regular, files, &plan.places, warnings)?;
+            let planned = rewind::plan_rewind(description, regular, files, &plan.places, held, warnings)?;
             rewinds.extend(planned.filter(|new| !rewinds.contains(new)));
         }
     }
@@ -140,10 +148,10 @@ fn rewinds(plan: &Plan, files: Files, warnings: &mut Vec<String>) -> Result<Vec<
 
 /// Clean pages of a private mapping are not in the image, so the file has to be the same; a shared one is
 /// written by the program itself and may have changed since.
-fn mapped_file(plan: &Plan, mapping: &MappingV1) -> Result<()> {
+fn mapped_file(plan: &Plan, mapping: &MappingV1, held: &mut Held) -> Result<()> {
     let Some(saved) = &mapping.file else { return Ok(()) };
     let path = plan.places.path(&saved.path);
-    let Ok(now) = fs::metadata(&path) else {
+    let Ok(now) = held.look(&path) else {
         return Err(Error::CannotRestart {
             what: format!("{} is gone, which the program has mapped", path.display()),
             remedy: "put it back, or tell where it is now with --map OLD=NEW".to_owned(),

@@ -8,14 +8,14 @@ use crate::checkpoint::Progress;
 use crate::checkpoint::release::collect_end;
 use crate::error::{Context, Error};
 use crate::init::Init;
-use crate::resource::file::folder;
+use crate::resource::file::{Held, folder};
 use crate::resource::object::{Made, RebuiltObjects};
 use crate::resource::pidfd;
 use crate::resource::socket::Workshop;
 use crate::resource::table::{Notifiers, Table};
 use crate::resource::terminal::Terminals;
 use crate::resource::terminal::outside::{self, Redraw};
-use crate::resource::{credentials, inotify, limit, memory, process, signal, thread, timer};
+use crate::resource::{credentials, inotify, limit, memory, process, signal, thread, timer, uring};
 use crate::tree::{Ended, InterruptedBefore, Main};
 use rethaw_image::ImageReader;
 use rethaw_image::record::ProcessV1;
@@ -37,6 +37,8 @@ pub(crate) struct Rebuilt {
     parents: Vec<Stopped>,
     resumed: bool,
     notifiers: Notifiers,
+    /// Files that the program has.
+    held: Held,
     /// What was made on disk, which goes again unless the computation was resumed.
     made: Option<Made>,
     /// Threads that go on with a timed call.
@@ -49,6 +51,7 @@ impl Rebuilt {
         plan: &Plan,
         reader: &ImageReader,
         init: &Init,
+        held: Held,
         progress: Progress<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Rebuilt> {
@@ -58,10 +61,11 @@ impl Rebuilt {
             parents: Vec::new(),
             resumed: false,
             notifiers: Vec::new(),
+            held: Held::default(),
             made: None,
             asleep: HashMap::new(),
         };
-        let objects = RebuiltObjects::build(plan, reader, init)?;
+        let objects = RebuiltObjects::build(plan, reader, init, held, warnings)?;
         let mut parent = stop_init(init.parent())?;
         if init.keeper().is_some() {
             rebuilt.parents.push(stop_init(init.pid())?);
@@ -85,14 +89,16 @@ impl Rebuilt {
         let mut table = Table::new(plan, init, terminals, pidfds, workshop, &objects, warnings)?;
         rebuilt.parents.push(parent);
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
-            folder::enter_deleted(stub, record, &objects)?;
+            folder::enter_nameless(stub, record, &objects)?;
             table.rebuild(stub, record, &objects, warnings)?;
         }
         objects.seal()?;
-        rebuilt.made = Some(objects.into_made());
+        let (made, held) = objects.into_made();
+        (rebuilt.made, rebuilt.held) = (Some(made), held);
         for (stub, record) in rebuilt.stubs.iter_mut().zip(&plan.processes) {
             rebuild_process(stub, record, plan, warnings)?;
         }
+        uring::rebuild(plan, &mut rebuilt.stubs)?;
         table.connect(&mut rebuilt.stubs, warnings)?;
         plan.sysv.finish(&mut rebuilt.stubs, &plan.processes)?;
         rebuilt.notifiers = table.watch(&rebuilt.stubs)?;
@@ -122,6 +128,11 @@ impl Rebuilt {
             .find(|(_, r)| r.pid == inside);
         main.map(|(stub, _)| Main::Lives(stub.pid))
             .ok_or_else(|| super::plan::damaged("no main process"))
+    }
+
+    /// Files that the program has.
+    pub fn held(&self) -> &Held {
+        &self.held
     }
 
     /// Gives the launcher's terminal to the program.

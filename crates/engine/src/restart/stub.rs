@@ -264,11 +264,11 @@ impl Stub {
 
     /// Opens something of a process that has ended by then: one is made with this number, or with any other if
     /// that is taken, and ended again.
-    pub fn with_ended_process(
+    pub fn with_ended_process<T>(
         &mut self,
         number: i32,
-        open: impl FnOnce(&mut Stub, i32) -> Result<OwnedFd>,
-    ) -> Result<OwnedFd> {
+        open: impl FnOnce(&mut Stub, i32) -> Result<T>,
+    ) -> Result<T> {
         let name = || "cannot make a process that ends again".to_owned();
         let mut remote = self.remote()?;
         let child = match clone_with_id(&mut remote, 0, 0, number) {

@@ -30,10 +30,13 @@ const FILES: &str = "
 **Files and a kill.** Between the last checkpoint and the kill the program went on, and what it did to files is still there at the
 restart. rethaw puts files that were open at the checkpoint back to their length, small ones to their contents, and with
 `--save-open-files` all of them to their contents. It does not know of files that the program made, removed, or opened
-anew since then. Programs that only append to files that they keep open, or that make their files as a whole, do not notice. A program that overwrites files in place (a database), or for which a file that is there
-means something (a lock file, the output of `make`), is in the state of a computer after a power failure for its files,
-but not for its memory. Such a program should be ended by a checkpoint (`--stop`, `--stop-on`, at the end of a batch job),
-have a copy of its files made with the checkpoint, or be repeatable (`make -B`).
+anew since then. Programs that only append to files that they keep open, or that make their files as a whole, do not
+notice. Programs that overwrite files in place and keep them open all the time (HDF5; SQLite with a write-ahead log) are
+exactly as at the checkpoint with `--save-open-files`, and without it if the files are small. A program that opens files again and again to
+overwrite them (PostgreSQL; SQLite with a rollback journal), or for which a file that is there means something (git, a
+lock file, the output of `make`), has newer files than it remembers. Such a program should be ended by a checkpoint
+(`--stop`, `--stop-on`, at the end of a batch job), have a copy of its files made with the checkpoint, or be repeatable
+(`make -B`).
 ";
 
 const CONFORMANCE: &str = "

@@ -1,4 +1,4 @@
-use super::{DatagramV1, FileIdentityV1, MembershipV1, NetlinkV1, TcpConnectionV1, UnixSocketV1};
+use super::{DatagramV1, FileIdentityV1, MembershipV1, NetlinkV1, RingV1, TcpConnectionV1, UnixSocketV1};
 
 /// A slot of a descriptor table.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -37,7 +37,7 @@ pub struct DescriptionV1 {
     /// What it is.
     #[prost(
         oneof = "DescriptionKind",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21, 22, 30, 35, 40, 41, 50, 55, 56, 57"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21, 22, 30, 35, 40, 41, 50, 55, 56, 57, 60"
     )]
     pub kind: Option<DescriptionKind>,
     /// Locks held through it.
@@ -151,6 +151,9 @@ pub enum DescriptionKind {
     /// inotify.
     #[prost(message, tag = "41")]
     Inotify(InotifyV1),
+    /// io_uring.
+    #[prost(message, tag = "60")]
+    Ring(RingV1),
 }
 
 /// A process of which only process descriptors are left.

@@ -105,6 +105,8 @@ pub enum Backing {
     Segment = 30,
     /// The ring of a context of asynchronous I/O, whose contents are in `ring`.
     AioRing = 31,
+    /// An area of an io_uring instance (`io_ring`).
+    IoRing = 60,
 }
 
 /// One mapping (VMA).
@@ -156,6 +158,9 @@ pub struct MappingV1 {
     /// Contents, for `Backing::AioRing`.
     #[prost(bytes = "vec", tag = "32")]
     pub ring: Vec<u8>,
+    /// For `Backing::IoRing`: inode of the instance (`RingV1.inode`).
+    #[prost(uint64, tag = "60")]
+    pub io_ring: u64,
     /// NUMA policy of its own (mbind(2)).
     #[prost(message, optional, tag = "20")]
     pub policy: Option<NumaPolicyV1>,

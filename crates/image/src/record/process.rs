@@ -106,6 +106,9 @@ pub struct ProcessV1 {
     /// PR_GET_THP_DISABLE, with its flags (Linux 6.18); `thp_disabled` says the same without them.
     #[prost(uint32, tag = "40")]
     pub thp_disable: u32,
+    /// The current folder, when it is one of /proc that tells of a process.
+    #[prost(message, optional, tag = "90")]
+    pub proc_folder: Option<super::ProcFileV1>,
 }
 
 /// One thread.

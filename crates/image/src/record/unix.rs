@@ -1,4 +1,4 @@
-use super::SocketOptionV1;
+use super::{FolderV1, SocketOptionV1};
 
 /// A Unix socket.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -65,6 +65,9 @@ pub struct UnixNameV1 {
     /// The folder that a relative path is relative to.
     #[prost(bytes = "vec", tag = "3")]
     pub folder: Vec<u8>,
+    /// The folders down to that of the file, which are made again when they are gone.
+    #[prost(message, repeated, tag = "80")]
+    pub folders: Vec<FolderV1>,
 }
 
 /// A message in flight; of a stream, a run of bytes.

@@ -111,6 +111,14 @@ impl Stat {
         }
     }
 
+    /// Whether it is a thread that the kernel has made in the process for its own work, such as those of io_uring
+    /// (PF_IO_WORKER, PF_USER_WORKER). None of the program's code runs in it.
+    pub fn is_worker(&self) -> bool {
+        const PF_IO_WORKER: u32 = 0x10;
+        const PF_USER_WORKER: u32 = 0x4000;
+        self.flags & (PF_IO_WORKER | PF_USER_WORKER) != 0
+    }
+
     /// Whether it has ended and waits for its parent to notice. The first thread of a process also looks so when
     /// it has ended before the others.
     pub fn is_zombie(&self) -> bool {

@@ -1,14 +1,15 @@
 //! Folders: those that are deleted and still open or current, and those of volatile places that are gone.
 
-use super::Standing;
+use super::{Standing, procfs};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::resource::object::{Made, Objects, RebuiltObjects};
 use crate::resource::thread::ContextProc;
 use crate::restart::{Places, Plan, Stub};
-use rethaw_image::record::{DescriptionKind, FolderV1, ProcessV1};
+use rethaw_image::record::{DescriptionKind, FolderV1, ProcessV1, UnixSocketV1};
 use rethaw_sys::proc::{self, Pid};
 use rustix::fs::{FileType, Mode, OFlags};
+use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -22,28 +23,26 @@ pub(crate) fn is_folder(mode: u32) -> bool {
 }
 
 /// The current folder of a process.
-pub(crate) fn collect_current(pid: Pid, record: &mut ProcessV1, objects: &mut Objects) -> Result<()> {
+pub(crate) fn collect_current(
+    pid: Pid,
+    record: &mut ProcessV1,
+    objects: &mut Objects,
+    members: &BTreeSet<Pid>,
+) -> Result<()> {
     let shown = proc::cwd(pid).context_proc()?;
     let name = || format!("cannot look at the current folder of process {pid}");
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(format!("/proc/{pid}/cwd"), flags, Mode::empty()).context(name)?;
+    record.proc_folder = procfs::current(pid, &shown, &fd, members)?;
+    if record.proc_folder.is_some() {
+        return Ok(());
+    }
     let stat = rustix::fs::fstat(&fd).context(name)?;
     match objects.names.find(&shown, &stat) {
         Standing::Named(path) if objects.names.folder_travels(&path) => {
             record.volatile_folders = objects.names.folders(&path);
         }
         Standing::Named(_) => {}
-        Standing::Gone if super::procfs::is_proc(&fd) => {
-            return Err(Error::Refused {
-                what: format!(
-                    "a current folder of a process that has ended ({})",
-                    shown.display()
-                ),
-                pid: pid.0,
-                place: "current folder".to_owned(),
-                remedy: "take the checkpoint while the program is in another folder".to_owned(),
-            });
-        }
         Standing::Gone => {
             let opened = objects.opened(&shown, File::from(fd), flags.bits());
             record.deleted_folder = opened.context(name)?;
@@ -63,32 +62,57 @@ pub(crate) fn collect_current(pid: Pid, record: &mut ProcessV1, objects: &mut Ob
     Ok(())
 }
 
-/// Makes the folders that are missing, with their permissions, from the top.
+/// Makes the folders that are missing, with their permissions, from the top; more than once where somebody removes
+/// them meanwhile.
 pub(crate) fn make(folders: &[FolderV1], places: &Places, made: &mut Made) -> Result<()> {
-    for folder in folders {
+    const TRIES: usize = 16;
+    let mut tries = 0;
+    let mut rest = folders.iter();
+    while let Some(folder) = rest.next() {
         let path = places.path(&folder.path);
-        let name = || format!("cannot make the folder {} again", path.display());
-        match fs::DirBuilder::new().mode(0o700).create(&path) {
-            Ok(()) => {
-                made.folders.push(path.clone());
-                fs::set_permissions(&path, Permissions::from_mode(folder.mode & 0o7777)).context(name)?;
+        match make_one(&path, folder.mode, made) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && tries < TRIES => {
+                tries += 1;
+                rest = folders.iter();
             }
-            Err(_) if path.is_dir() => {}
-            Err(e) => return Err(e).context(name),
+            outcome => outcome.context(|| format!("cannot make the folder {} again", path.display()))?,
         }
     }
     Ok(())
 }
 
-/// Makes the folders of volatile places that are current or open.
+fn make_one(path: &Path, mode: u32, made: &mut Made) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {
+            made.folders.push(path.to_path_buf());
+            fs::set_permissions(path, Permissions::from_mode(mode & 0o7777))
+        }
+        Err(_) if path.is_dir() => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Makes the folders that are missing: of volatile places that are current or open, those beside them, and those of Unix
+/// sockets.
 pub(crate) fn make_missing(plan: &Plan, made: &mut Made) -> Result<()> {
+    for folder in &plan.computation.neighbours {
+        // The place may be one that this machine does not have.
+        if plan.places.path(&folder.path).parent().is_some_and(Path::is_dir) {
+            make(std::slice::from_ref(folder), &plan.places, made)?;
+        }
+    }
     for process in &plan.processes {
         make(&process.volatile_folders, &plan.places, made)?;
     }
     for description in plan.descriptions.values() {
-        if let Some(DescriptionKind::Regular(regular)) = &description.kind {
-            make(&regular.folders, &plan.places, made)?;
-        }
+        let folders = match &description.kind {
+            Some(DescriptionKind::Regular(regular)) => &regular.folders,
+            Some(DescriptionKind::Unix(UnixSocketV1 {
+                bound: Some(bound), ..
+            })) => &bound.folders,
+            _ => continue,
+        };
+        make(folders, &plan.places, made)?;
     }
     Ok(())
 }
@@ -116,8 +140,11 @@ pub(crate) fn make_deleted(path: &Path) -> io::Result<OwnedFd> {
     Err(outcome)
 }
 
-/// Makes a deleted folder the current one of a process that is being rebuilt.
-pub(crate) fn enter_deleted(stub: &mut Stub, record: &ProcessV1, objects: &RebuiltObjects) -> Result<()> {
+/// Makes the current folder of a process that is being rebuilt the one that it was, if no name outside leads to it.
+pub(crate) fn enter_nameless(stub: &mut Stub, record: &ProcessV1, objects: &RebuiltObjects) -> Result<()> {
+    if let Some(folder) = &record.proc_folder {
+        return procfs::enter(stub, record.pid, folder);
+    }
     if record.deleted_folder == 0 {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 
 use super::{is_deleted, path_of, undeleted};
 use crate::Result;
-use crate::error::Context;
+use crate::error::{Context, Error};
 use crate::resource::descriptor::Seen;
 use crate::restart::Stub;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, ProcFileV1};
@@ -30,43 +30,101 @@ pub(crate) fn is_proc(folder: impl AsFd) -> bool {
 
 /// What it tells of, among the processes of the computation.
 pub(crate) fn collect(seen: &Seen, members: &BTreeSet<Pid>) -> Result<DescriptionKind> {
-    let name = || format!("cannot look at {}", seen.name());
-    let stat = fstat(&seen.duplicate).context(name)?;
+    let stat = fstat(&seen.duplicate).context(|| format!("cannot look at {}", seen.name()))?;
     let Ok(path) = undeleted(seen.path()).strip_prefix("/proc") else {
         return collect_namespace(seen, stat.st_ino);
     };
-    let mut parts = path.components();
-    let number = parts
-        .clone()
-        .next()
-        .and_then(|part| part.as_os_str().to_str()?.parse::<i32>().ok());
-    let mut record = ProcFileV1 {
+    let record = match number_in(path) {
+        Some(_) => about(seen.path(), stat.st_dev, seen.pid, members),
+        None => Some(ProcFileV1 {
+            path: path.as_os_str().as_bytes().to_vec(),
+            ..ProcFileV1::default()
+        }),
+    };
+    let record =
+        record.ok_or_else(|| seen.refused("a file of /proc about a process outside of the computation"))?;
+    if !record.ended {
+        refuse_threads(seen, &record)?;
+    }
+    Ok(DescriptionKind::Proc(ProcFileV1 {
         offset: seen.info.pos,
-        ..ProcFileV1::default()
-    };
-    let Some(number) = number else {
-        record.path = path.as_os_str().as_bytes().to_vec();
-        return Ok(DescriptionKind::Proc(record));
-    };
-    parts.next();
-    record.path = parts.as_path().as_os_str().as_bytes().to_vec();
+        ..record
+    }))
+}
+
+/// The process that a path below /proc tells of.
+fn number_in(path: &Path) -> Option<i32> {
+    path.components().next()?.as_os_str().to_str()?.parse().ok()
+}
+
+/// What a path that the kernel shows of a file on `device` tells of: a process of the computation, one that has ended,
+/// or the init, which each pid namespace has its own of. Nothing for another process outside.
+pub(crate) fn about(shown: &Path, device: u64, viewer: Pid, members: &BTreeSet<Pid>) -> Option<ProcFileV1> {
+    const INIT: i32 = 1;
+    let path = undeleted(shown).strip_prefix("/proc").ok()?;
+    let number = number_in(path)?;
     // Its own /proc, of a program in a pid namespace, has the numbers from inside.
-    let outside = fs::metadata("/proc").is_ok_and(|m| m.dev() == stat.st_dev);
+    let outside = fs::metadata("/proc").is_ok_and(|m| m.dev() == device);
     let inside = members
         .iter()
         .find_map(|member| number_inside(*member, number, outside));
-    if let Some(pid) = inside {
-        record.pid = pid;
-        refuse_threads(seen, &record)?;
-        return Ok(DescriptionKind::Proc(record));
+    let there = || Path::new(&format!("/proc/{viewer}/root/proc/{number}")).exists();
+    let ended = inside.is_none() && (is_deleted(shown) || !there());
+    if inside.is_none() && !ended && number != INIT {
+        return None;
     }
-    let process = format!("/proc/{}/root/proc/{number}", seen.pid);
-    if is_deleted(seen.path()) || !Path::new(&process).exists() {
-        record.pid = number;
-        record.ended = true;
-        return Ok(DescriptionKind::Proc(record));
+    let rest: PathBuf = path.components().skip(1).collect();
+    Some(ProcFileV1 {
+        pid: inside.unwrap_or(number),
+        path: rest.as_os_str().as_bytes().to_vec(),
+        ended,
+        offset: 0,
+    })
+}
+
+/// The current folder of a process, if it tells of one.
+pub(crate) fn current(
+    pid: Pid,
+    shown: &Path,
+    folder: impl AsFd,
+    members: &BTreeSet<Pid>,
+) -> Result<Option<ProcFileV1>> {
+    let below_process = |path: &Path| path.strip_prefix("/proc").ok().and_then(number_in).is_some();
+    if !is_proc(&folder) || !below_process(undeleted(shown)) {
+        return Ok(None);
     }
-    Err(seen.refused("a file of /proc about a process outside of the computation"))
+    let stat = fstat(&folder).context(|| format!("cannot look at the current folder of process {pid}"))?;
+    match about(shown, stat.st_dev, pid, members) {
+        Some(record) => Ok(Some(record)),
+        None => Err(Error::Refused {
+            what: format!(
+                "a current folder of /proc about a process outside of the computation ({})",
+                shown.display()
+            ),
+            pid: pid.0,
+            place: "current folder".to_owned(),
+            remedy: "take the checkpoint while the program is in another folder".to_owned(),
+        }),
+    }
+}
+
+/// Makes such a folder the current one of a process that is being rebuilt.
+pub(crate) fn enter(stub: &mut Stub, number: i32, of: &ProcFileV1) -> Result<()> {
+    let rest = path_of(&of.path);
+    let enter = |stub: &mut Stub, pid: i32| {
+        let path = PathBuf::from(format!("/proc/{pid}")).join(&rest);
+        let name = || format!("cannot enter {} in process {number}", path.display());
+        let mut remote = stub.remote()?;
+        let address = remote
+            .put(0, &[path.as_os_str().as_bytes(), &[0]].concat())
+            .context(name)?;
+        let outcome = remote.must(libc::SYS_chdir, [address, 0, 0, 0, 0, 0]);
+        outcome.map(drop).context(name)
+    };
+    match of.ended {
+        true => stub.with_ended_process(of.pid, enter),
+        false => enter(stub, of.pid),
+    }
 }
 
 /// The number inside, if it is this process that /proc shows under `number`.

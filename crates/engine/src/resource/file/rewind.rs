@@ -1,5 +1,6 @@
 //! Files that were open for writing go back to their size at the checkpoint.
 
+use super::Held;
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::restart::{Files, Places};
@@ -31,6 +32,7 @@ pub(crate) fn plan_rewind(
     regular: &RegularV1,
     files: Files,
     places: &Places,
+    held: &mut Held,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Rewind>> {
     let Some(saved) = &regular.file else {
@@ -41,7 +43,12 @@ pub(crate) fn plan_rewind(
         return Ok(None);
     }
     let path = places.path(&saved.path);
-    let Ok(now) = fs::symlink_metadata(&path) else {
+    // A link that is open itself (O_PATH) is opened by its name.
+    let now = match regular.link_target.is_empty() {
+        true => held.look(&path),
+        false => fs::symlink_metadata(&path),
+    };
+    let Ok(now) = now else {
         return Err(Error::CannotRestart {
             what: format!("{} is gone, which the program had open", path.display()),
             remedy: "put it back, or tell where it is now with --map OLD=NEW".to_owned(),
@@ -82,26 +89,29 @@ pub(crate) fn plan_rewind(
 }
 
 /// Puts a file back to its size, keeping what is cut off in a side file. Gives what was done.
-pub(crate) fn rewind(rewind: &Rewind) -> Result<String> {
-    let side = cut(&rewind.path, rewind.size)?;
+pub(crate) fn rewind(rewind: &Rewind, held: &Held) -> Result<String> {
+    let Rewind { path, size } = rewind;
+    let kept = cut(path, *size, held)?;
     Ok(format!(
-        "{} is back to its {} bytes of the checkpoint; the bytes after them are kept in {}",
-        rewind.path.display(),
-        rewind.size,
-        side.display()
+        "{} is back to its {size} bytes of the checkpoint{kept}",
+        path.display()
     ))
 }
 
-/// Cuts a file, keeping what is cut off in a side file. Gives the side file.
-pub(crate) fn cut(path: &Path, size: u64) -> Result<PathBuf> {
+/// Cuts a file, keeping what is cut off in a side file, unless somebody has removed the file meanwhile. Tells where.
+pub(crate) fn cut(path: &Path, size: u64, held: &Held) -> Result<String> {
     let name = || format!("cannot put {} back to {size} bytes", path.display());
-    let mut file = File::options().read(true).write(true).open(path).context(name)?;
-    let (side_path, mut side) = side_file(path).context(name)?;
-    file.seek(io::SeekFrom::Start(size)).context(name)?;
-    io::copy(&mut Read::by_ref(&mut file), &mut side).context(name)?;
-    side.flush().and_then(|()| side.sync_all()).context(name)?;
+    let mut file = held.open_to_write(path).context(name)?;
+    let mut kept = String::new();
+    if file.metadata().context(name)?.nlink() > 0 {
+        let (side_path, mut side) = side_file(path).context(name)?;
+        file.seek(io::SeekFrom::Start(size)).context(name)?;
+        io::copy(&mut Read::by_ref(&mut file), &mut side).context(name)?;
+        side.flush().and_then(|()| side.sync_all()).context(name)?;
+        kept = format!("; the bytes after them are kept in {}", side_path.display());
+    }
     file.set_len(size).context(name)?;
-    Ok(side_path)
+    Ok(kept)
 }
 
 /// A new file `NAME.rethaw-cut.N` beside `path`.
@@ -142,7 +152,14 @@ mod tests {
             ..DescriptionV1::default()
         };
         let mut warnings = Vec::new();
-        let planned = plan_rewind(&record, &regular, files, &Places::default(), &mut warnings);
+        let planned = plan_rewind(
+            &record,
+            &regular,
+            files,
+            &Places::default(),
+            &mut Held::default(),
+            &mut warnings,
+        );
         fs::remove_file(&path).unwrap();
         (planned, warnings)
     }

@@ -3,7 +3,7 @@
 use crate::error::{Context, Error};
 use crate::resource::object::Objects;
 use crate::resource::thread::ContextProc;
-use crate::resource::{aio, device, sysv};
+use crate::resource::{aio, device, sysv, uring};
 use crate::{Result, file_identity};
 use rethaw_image::record::{Backing, MappingV1};
 use rethaw_sys::proc::{self, Pid, Vma};
@@ -50,6 +50,11 @@ pub(super) fn classify(pid: Pid, vma: &Vma, objects: &mut Objects) -> Result<Map
         _ if aio::is_ring(vma) => {
             mapping.ring = aio::collect(pid, vma)?;
             Backing::AioRing
+        }
+        _ if uring::is_area(vma) => {
+            mapping.io_ring = vma.ino;
+            mapping.offset = vma.offset;
+            Backing::IoRing
         }
         _ if vma.ino == 0 || is_reserved_anonymous(vma) => Backing::Anonymous,
         _ => classify_file(pid, vma, &mut mapping, objects)?,

@@ -46,6 +46,5 @@ pub(super) fn open(stub: &mut Stub, record: &MemoryV1, sources: &Sources<'_>) ->
         .as_ref()
         .map(|exe| sources.plan.places.path(&exe.path))
         .unwrap_or_default();
-    stub.open(&path, libc::O_RDONLY)
-        .context(|| format!("cannot open {}", path.display()))
+    sources.objects.open_named_in(stub, &path, OFlags::RDONLY)
 }

@@ -2,7 +2,7 @@
 
 use super::{Sources, has_flag};
 use crate::Result;
-use crate::error::Context;
+use crate::error::{Context, Error};
 use crate::restart::Stub;
 use rethaw_image::record::{Backing, MappingV1};
 use rethaw_sys::remote::Remote;
@@ -29,7 +29,9 @@ fn protection_to_fill(mapping: &MappingV1, filled: bool) -> u32 {
 
 pub(super) fn map(stub: &mut Stub, mapping: &MappingV1, filled: bool, sources: &Sources<'_>) -> Result<()> {
     let anonymous = match mapping.backing() {
-        Backing::Vdso | Backing::Vvar | Backing::Segment | Backing::AioRing => return Ok(()),
+        Backing::Vdso | Backing::Vvar | Backing::Segment | Backing::AioRing | Backing::IoRing => {
+            return Ok(());
+        }
         Backing::Anonymous | Backing::SavedFile => true,
         Backing::File | Backing::Object => false,
         Backing::Unknown => return Err(crate::restart::damaged("a mapping of unknown kind")),
@@ -112,23 +114,22 @@ fn open_backing(stub: &mut Stub, mapping: &MappingV1, sources: &Sources<'_>) -> 
         .plan
         .places
         .path(&mapping.file.as_ref().map(|f| f.path.clone()).unwrap_or_default());
-    let name = || format!("cannot open {}", path.display());
     // A shared mapping that is not writable now may have been made so that it can become it (mprotect).
     let modes = match mapping.shared && !mapping.read_only {
-        true => vec![libc::O_RDWR, libc::O_RDONLY],
-        false => vec![libc::O_RDONLY],
+        true => vec![OFlags::RDWR, OFlags::RDONLY],
+        false => vec![OFlags::RDONLY],
     };
-    let mut outcome = Err(io::ErrorKind::NotFound.into());
-    for mode in modes
+    let fitting = modes
         .into_iter()
-        .filter(|mode| !writable || *mode == libc::O_RDWR)
-    {
-        outcome = stub.open(&path, mode);
+        .filter(|mode| !writable || *mode == OFlags::RDWR);
+    let mut outcome = Err(Error::Ended);
+    for mode in fitting {
+        outcome = sources.objects.open_named_in(stub, &path, mode);
         if outcome.is_ok() {
             break;
         }
     }
-    outcome.context(name)
+    outcome
 }
 
 /// Lets pages be written to a mapping that is there already.

@@ -4,12 +4,12 @@ use super::rebuild::times;
 use super::{home, name_of};
 use crate::Result;
 use crate::error::Context;
-use crate::resource::file::rewind;
+use crate::resource::file::{Held, rewind};
 use crate::restart::Plan;
 use rethaw_image::record::SharedObjectV1;
 use rethaw_image::{ImageReader, Piece};
 use rustix::fs::FallocateFlags;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -104,28 +104,30 @@ fn is_zero(file: &File, start: u64, end: u64) -> bool {
 
 /// Gives a named file that is there its contents of the checkpoint. What lies behind them is kept in a side file.
 /// Gives what was done, if anything was.
-pub(crate) fn put_back(record: &SharedObjectV1, plan: &Plan, reader: &ImageReader) -> Result<Option<String>> {
+pub(crate) fn put_back(
+    record: &SharedObjectV1,
+    plan: &Plan,
+    reader: &ImageReader,
+    held: &Held,
+) -> Result<Option<String>> {
     let path = home::path(record, &plan.places);
     let name = || format!("cannot put back the contents of {}", path.display());
-    let longer = fs::metadata(&path).context(name)?.len() > record.size;
-    let cut = match longer {
-        true => Some(rewind::cut(&path, record.size)?),
+    let file = held.open_to_write(&path).context(name)?;
+    let kept = match file.metadata().context(name)?.len() > record.size {
+        true => Some(rewind::cut(&path, record.size, held)?),
         false => None,
     };
-    let file = File::options().read(true).write(true).open(&path).context(name)?;
     file.set_len(record.size).context(name)?;
     let changed = overwrite(file.try_clone().context(name)?, record, reader)?;
     if let Some(ghost) = &record.ghost {
         rustix::fs::futimens(&file, &times(ghost.atime_ns, ghost.mtime_ns)).context(name)?;
     }
-    let what = match (changed, cut.is_some()) {
+    let what = match (changed, kept.is_some()) {
         (false, false) => return Ok(None),
         (false, true) => format!("its {} bytes of the checkpoint", record.size),
         (true, _) => "its contents of the checkpoint".to_owned(),
     };
-    let kept = cut.map_or(String::new(), |side| {
-        format!("; the bytes after them are kept in {}", side.display())
-    });
+    let kept = kept.unwrap_or_default();
     Ok(Some(format!("{} is back to {what}{kept}", path.display())))
 }
 

@@ -2,12 +2,12 @@
 
 use super::{born_ns, contents, name_of};
 use crate::error::Error;
-use crate::resource::file::path_of;
+use crate::resource::file::{Held, path_of};
 use crate::restart::{Files, Places};
 use crate::{Result, mtime_ns};
 use rethaw_image::ImageReader;
 use rethaw_image::record::{FileIdentityV1, SharedObjectV1};
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, OFlags, access};
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -40,6 +40,7 @@ pub(crate) fn place(
     files: Files,
     places: &Places,
     reader: Option<&ImageReader>,
+    held: &mut Held,
     warnings: &mut Vec<String>,
 ) -> Result<Placement> {
     let Some(saved) = record.ghost.as_ref().filter(|_| record.named) else {
@@ -52,10 +53,11 @@ pub(crate) fn place(
         return Ok(Placement::Nameless);
     };
     let path = places.path(&saved.path);
-    let Ok(now) = std::fs::metadata(&path) else {
+    let Ok(now) = held.look(&path) else {
         return Ok(placement_of_gone(record, places, &path, warnings));
     };
-    let file = File::open(&path).ok();
+    let readable = now.is_file().then(|| held.open(&path, OFlags::RDONLY).ok());
+    let file = readable.flatten().map(File::from);
     let as_it_was = now.is_file() && now.size() == saved.size && mtime_ns(&now) == saved.mtime_ns;
     let same = now.is_file() && is_same(saved, &now, file.as_ref());
     let contents = || {
@@ -88,7 +90,7 @@ pub(crate) fn place(
     }
 }
 
-fn changed(path: &Path, what: &str) -> Error {
+pub(super) fn changed(path: &Path, what: &str) -> Error {
     Error::CannotRestart {
         what: format!("{} {what}", path.display()),
         remedy: "move it away, then it is made again from the image; or take it as it is with --files keep"
@@ -134,11 +136,15 @@ fn placement_of_gone(
     if folder.is_some_and(|f| f.is_dir() && access(f, Access::WRITE_OK | Access::EXEC_OK).is_ok()) {
         return Placement::Made;
     }
-    warnings.push(format!(
+    warnings.push(cannot_be_made(path));
+    Placement::Nameless
+}
+
+pub(super) fn cannot_be_made(path: &Path) -> String {
+    format!(
         "{} is gone and cannot be made again there: the program goes on with it, but it has no name any more",
         path.display()
-    ));
-    Placement::Nameless
+    )
 }
 
 /// Where a named object is.
@@ -180,6 +186,7 @@ mod tests {
             files,
             &Places::default(),
             None,
+            &mut Held::default(),
             &mut warnings,
         );
         fs::remove_dir_all(&folder).unwrap();

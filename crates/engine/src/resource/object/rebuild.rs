@@ -5,16 +5,18 @@ use super::{contents, name_of};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::init::Init;
-use crate::resource::file::folder;
+use crate::resource::file::{Held, folder};
 use crate::resource::pipe;
 use crate::restart::{Passage, Plan, Stub, damaged};
 use rethaw_image::ImageReader;
 use rethaw_image::record::{Backing, DescriptionV1, ObjectFileV1, SharedObjectV1};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, StatVfsMountFlags};
+use rustix::io::Errno;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The objects of a restarted computation, in our hands.
@@ -25,6 +27,8 @@ pub(crate) struct RebuiltObjects {
     /// Those that were made under their names.
     named: Vec<(PathBuf, SharedObjectV1)>,
     made: Made,
+    /// Files with names, those that were made among them.
+    pub held: Held,
     /// To pass descriptors on.
     socket: Option<Passage>,
 }
@@ -40,12 +44,29 @@ struct Rebuilt {
 /// What a restart has made on disk. It is removed again, unless the computation came to run.
 #[derive(Debug, Default)]
 pub(crate) struct Made {
-    pub files: Vec<PathBuf>,
+    files: Vec<Named>,
     /// From the top.
     pub folders: Vec<PathBuf>,
 }
 
+/// A file that was made, and what tells it from another one that somebody puts in its place.
+#[derive(Debug)]
+struct Named {
+    path: PathBuf,
+    dev: u64,
+    ino: u64,
+}
+
 impl Made {
+    /// Notes what was just made under this name.
+    pub fn note(&mut self, path: PathBuf, now: &fs::Metadata) {
+        self.files.push(Named {
+            path,
+            dev: now.dev(),
+            ino: now.ino(),
+        });
+    }
+
     /// The computation runs: it stays.
     pub fn keep(mut self) {
         self.files.clear();
@@ -56,7 +77,10 @@ impl Made {
 impl Drop for Made {
     fn drop(&mut self) {
         for file in &self.files {
-            let _ = fs::remove_file(file);
+            let is_ours = |now: &fs::Metadata| (now.dev(), now.ino()) == (file.dev, file.ino);
+            if fs::symlink_metadata(&file.path).is_ok_and(|now| is_ours(&now)) {
+                let _ = fs::remove_file(&file.path);
+            }
         }
         for folder in self.folders.iter().rev() {
             let _ = fs::remove_dir(folder);
@@ -66,8 +90,15 @@ impl Drop for Made {
 
 impl RebuiltObjects {
     /// Makes every object again and fills it.
-    pub fn build(plan: &Plan, reader: &ImageReader, init: &Init) -> Result<RebuiltObjects> {
+    pub fn build(
+        plan: &Plan,
+        reader: &ImageReader,
+        init: &Init,
+        held: Held,
+        warnings: &mut Vec<String>,
+    ) -> Result<RebuiltObjects> {
         let mut built = RebuiltObjects {
+            held,
             socket: Some(Passage::new(init)?),
             ..RebuiltObjects::default()
         };
@@ -76,32 +107,48 @@ impl RebuiltObjects {
         for (number, record) in &plan.objects {
             match plan.placement(*number) {
                 Placement::There | Placement::PutBack => {}
-                Placement::Made => built.make_named(record, plan, reader)?,
-                Placement::Nameless => {
-                    let name = || format!("cannot rebuild {}", name_of(record));
-                    let fd = match &record.ghost {
-                        Some(ghost) if folder::is_folder(ghost.mode) => {
-                            folder::make_deleted(&plan.places.path(&ghost.path)).context(name)?
-                        }
-                        Some(_) => make_ghost(record, plan, reader)?,
-                        None => make_memfd(record, reader)?,
-                    };
-                    let record = record.clone();
-                    built.objects.insert(*number, Rebuilt { fd, record });
-                }
+                Placement::Made => built.make_named(record, plan, reader, warnings)?,
+                Placement::Nameless => built.make_nameless(record, plan, reader)?,
             }
         }
         Ok(built)
     }
 
+    fn make_nameless(&mut self, record: &SharedObjectV1, plan: &Plan, reader: &ImageReader) -> Result<()> {
+        let name = || format!("cannot rebuild {}", name_of(record));
+        let fd = match &record.ghost {
+            Some(ghost) if folder::is_folder(ghost.mode) => {
+                folder::make_deleted(&plan.places.path(&ghost.path)).context(name)?
+            }
+            Some(_) => make_ghost(record, plan, reader)?,
+            None => make_memfd(record, reader)?,
+        };
+        let record = record.clone();
+        self.objects.insert(record.object, Rebuilt { fd, record });
+        Ok(())
+    }
+
     /// Under its name. It stays ours alone until everything has opened it.
-    fn make_named(&mut self, record: &SharedObjectV1, plan: &Plan, reader: &ImageReader) -> Result<()> {
+    fn make_named(
+        &mut self,
+        record: &SharedObjectV1,
+        plan: &Plan,
+        reader: &ImageReader,
+        warnings: &mut Vec<String>,
+    ) -> Result<()> {
         let path = home::path(record, &plan.places);
         let name = || format!("cannot make {} again", path.display());
-        folder::make(&record.folders, &plan.places, &mut self.made)?;
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let fd = rustix::fs::open(&path, flags, Mode::RWXU).context(name)?;
-        self.made.files.push(path.clone());
+        let Some(fd) = self.create(&path, record, plan)? else {
+            warnings.push(home::cannot_be_made(&path));
+            return self.make_nameless(record, plan, reader);
+        };
+        self.held.hold(&path, &fd).context(name)?;
+        let now = rustix::fs::fstat(&fd).map_err(io::Error::from).context(name)?;
+        self.made.files.push(Named {
+            path: path.clone(),
+            dev: now.st_dev,
+            ino: now.st_ino,
+        });
         // Not every file system has attributes; a second restart then takes the file for another one.
         let mark = plan.computation.id.as_bytes();
         let _ = rustix::fs::fsetxattr(&fd, MARK, mark, rustix::fs::XattrFlags::empty());
@@ -109,6 +156,41 @@ impl RebuiltObjects {
         contents::fill(&fd, record, reader)?;
         self.named.push((path, record.clone()));
         Ok(())
+    }
+
+    /// A new file under its name; none where somebody goes on removing its folder.
+    fn create(&mut self, path: &Path, record: &SharedObjectV1, plan: &Plan) -> Result<Option<OwnedFd>> {
+        const TRIES: usize = 16;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        for _ in 0..TRIES {
+            folder::make(&record.folders, &plan.places, &mut self.made)?;
+            match rustix::fs::open(path, flags, Mode::RWXU) {
+                Err(Errno::NOENT) => {}
+                Err(Errno::EXIST) => return Err(home::changed(path, "is another file than the program had")),
+                outcome => {
+                    return Ok(Some(
+                        outcome.context(|| format!("cannot make {} again", path.display()))?,
+                    ));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens a file with a name inside a stub, for mapping or to be executed. Gives the descriptor there.
+    pub fn open_named_in(&self, stub: &mut Stub, path: &Path, flags: OFlags) -> Result<u64> {
+        let name = || format!("cannot open {}", path.display());
+        match self.held.open(path, flags) {
+            Ok(fd) => self.pass(stub, fd.as_fd()),
+            // There, its permissions do not matter if it is the user's.
+            Err(Errno::ACCESS) => stub.open(path, flags.bits() as i32).context(name),
+            Err(e) => Err(e).context(name),
+        }
+    }
+
+    fn pass(&self, stub: &mut Stub, fd: BorrowedFd<'_>) -> Result<u64> {
+        let passage = self.socket.as_ref().ok_or(Error::Ended)?;
+        passage.pass(stub, fd)
     }
 
     /// Whether an object is opened here, and not by its name. 0 is no object.
@@ -124,10 +206,7 @@ impl RebuiltObjects {
 
     /// Opens it inside a stub, for mapping, to be executed or as a folder. Gives the descriptor there.
     pub fn open_in(&self, stub: &mut Stub, number: u32, flags: OFlags) -> Result<u64> {
-        let Some(passage) = &self.socket else {
-            return Err(Error::Ended);
-        };
-        passage.pass(stub, self.reopen(number, flags)?.as_fd())
+        self.pass(stub, self.reopen(number, flags)?.as_fd())
     }
 
     /// A description of its own.
@@ -176,19 +255,15 @@ impl RebuiltObjects {
         }
         for (path, record) in &self.named {
             let name = || format!("cannot finish {}", path.display());
-            match File::open(path) {
-                Ok(file) => finish(file.as_fd(), record).context(name)?,
-                // Somebody has removed it since; who has it open or mapped still has it.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(e).context(name),
-            }
+            let file = self.held.open(path, OFlags::RDONLY).context(name)?;
+            finish(file, record).context(name)?;
         }
         Ok(())
     }
 
-    /// What was made on disk.
-    pub fn into_made(self) -> Made {
-        self.made
+    /// What was made on disk, and the files that the program has.
+    pub fn into_made(self) -> (Made, Held) {
+        (self.made, self.held)
     }
 }
 

@@ -2,7 +2,7 @@
 //! waited are sent again.
 
 use super::drain::{Room, acknowledge};
-use super::internet::{REMEMBERED, is_remembered};
+use super::internet::{REMEMBERED, will_be_free};
 use super::{address, internet, name, shut};
 use crate::Result;
 use crate::error::{Context, Error};
@@ -242,7 +242,7 @@ impl Place<'_> {
 /// was closed first: then the other one has to connect. Between loopback addresses it forgets within a second
 /// (net.ipv4.tcp_tw_reuse), else within a minute.
 fn join(a: &Place<'_>, b: &Place<'_>, patience: Duration) -> Result<(OwnedFd, OwnedFd)> {
-    let deadline = Instant::now() + patience;
+    let begin = Instant::now();
     loop {
         if let Some(joined) = try_join(a, b)? {
             return Ok(joined);
@@ -250,7 +250,7 @@ fn join(a: &Place<'_>, b: &Place<'_>, patience: Duration) -> Result<(OwnedFd, Ow
         if let Some((b, a)) = try_join(b, a)? {
             return Ok((a, b));
         }
-        if Instant::now() >= deadline || !(is_remembered(a.address) || is_remembered(b.address)) {
+        if !will_be_free(&[a.address, b.address], begin, patience) {
             return Err(Error::CannotRestart {
                 what: format!(
                     "the addresses of a TCP connection between {} and {} are in use",
@@ -287,12 +287,12 @@ fn try_join(client: &Place<'_>, server: &Place<'_>) -> Result<Option<(OwnedFd, O
 
 /// Connects once closed connections are forgotten.
 fn connect_patiently(client: &Place<'_>, peer: SocketAddr) -> Result<OwnedFd> {
-    let deadline = Instant::now() + REMEMBERED;
+    let begin = Instant::now();
     loop {
         if let Some(connected) = connect_from(client, peer)? {
             return Ok(connected);
         }
-        if Instant::now() >= deadline || !is_remembered(client.address) {
+        if !will_be_free(&[client.address], begin, REMEMBERED) {
             return Err(name::in_use(&client.address.to_string()));
         }
         std::thread::sleep(Duration::from_millis(100));

@@ -214,12 +214,12 @@ pub(super) fn bound(record: &SocketV1, wanted: Option<SocketAddr>) -> Result<Own
     let Some(wanted) = wanted else {
         return unbound(record);
     };
-    let deadline = Instant::now() + REMEMBERED;
+    let begin = Instant::now();
     loop {
         if let Some(socket) = try_bound(record, wanted)? {
             return Ok(socket);
         }
-        if record.socket_type == libc::SOCK_DGRAM || Instant::now() > deadline || !is_remembered(wanted) {
+        if record.socket_type == libc::SOCK_DGRAM || !will_be_free(&[wanted], begin, REMEMBERED) {
             return Err(name::in_use(&wanted.to_string()));
         }
         std::thread::sleep(Duration::from_millis(100));
@@ -268,9 +268,17 @@ pub(super) fn unbound(record: &SocketV1) -> Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Whether to try again what the use of a port has kept from succeeding since `begin`.
+pub(super) fn will_be_free(addresses: &[SocketAddr], begin: Instant, longest: Duration) -> bool {
+    /// What was in the way may have been forgotten between the attempt and the look at it.
+    const MOMENT: Duration = Duration::from_secs(1);
+    let since = begin.elapsed();
+    since < longest && (since < MOMENT || addresses.iter().copied().any(is_remembered))
+}
+
 /// Whether a port is only in the way because of connections that are closed already (and were not made with
 /// SO_REUSEADDR).
-pub(super) fn is_remembered(address: SocketAddr) -> bool {
+fn is_remembered(address: SocketAddr) -> bool {
     let found = tcp_connections(address.port(), u32::MAX).unwrap_or_default();
     !found.is_empty()
         && found

@@ -3,7 +3,7 @@
 use super::super::descriptor::{Processes, Seen};
 use crate::Result;
 use crate::error::{Context, Error};
-use crate::resource::file;
+use crate::resource::file::{self, Names};
 use crate::restart::Places;
 use rethaw_image::record::UnixNameV1;
 use rethaw_sys::socket::UnixSocket;
@@ -18,7 +18,12 @@ use std::path::{Path, PathBuf};
 
 /// Where a socket is bound. A relative path is looked for in the current folders of all processes and in the
 /// folders above them: it was relative to the folder in which it was bound, which the kernel does not tell.
-pub(super) fn bound(seen: &Seen, shown: &UnixSocket, processes: &Processes) -> Result<Option<UnixNameV1>> {
+pub(super) fn bound(
+    seen: &Seen,
+    shown: &UnixSocket,
+    processes: &Processes,
+    names: &Names,
+) -> Result<Option<UnixNameV1>> {
     let name = rethaw_sys::socket::name(seen.duplicate.as_fd())
         .context(|| format!("cannot look at {}", seen.name()))?;
     if name.is_empty() {
@@ -44,6 +49,7 @@ pub(super) fn bound(seen: &Seen, shown: &UnixSocket, processes: &Processes) -> R
     };
     if let Some((folder, mode)) = found {
         record.mode = mode;
+        record.folders = names.folders(folder.join(path).parent().unwrap_or(Path::new("/")));
         record.folder = folder.into_os_string().into_encoded_bytes();
     }
     Ok(Some(record))

@@ -1,6 +1,7 @@
 //! Unix sockets: who is connected to whom, who waits to be accepted, and what is in flight between them.
 
 use super::super::descriptor::{Descriptions, Processes, Seen};
+use super::super::file::Names;
 use super::queue::{self, Peeked};
 use super::{Around, Common, name, service};
 use crate::Result;
@@ -129,7 +130,13 @@ fn ask(seen: &Seen) -> Result<UnixSocket> {
 }
 
 /// Collects one of them, description `id`.
-pub(super) fn collect(seen: &Seen, id: u32, around: &Around<'_>, common: Common) -> Result<UnixSocketV1> {
+pub(super) fn collect(
+    seen: &Seen,
+    id: u32,
+    around: &Around<'_>,
+    common: Common,
+    names: &Names,
+) -> Result<UnixSocketV1> {
     let (sockets, processes) = (&around.unix, around.processes);
     let context = || format!("cannot look at {}", seen.name());
     let Some(shown) = sockets.shown.get(&id) else {
@@ -137,7 +144,7 @@ pub(super) fn collect(seen: &Seen, id: u32, around: &Around<'_>, common: Common)
     };
     let mut record = UnixSocketV1 {
         socket_type: common.socket_type,
-        bound: name::bound(seen, shown, processes)?,
+        bound: name::bound(seen, shown, processes, names)?,
         listens: shown.listens,
         shutdown: shown.shutdown.into(),
         reset: queue::is_reset(seen),
