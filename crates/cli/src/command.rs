@@ -1,6 +1,7 @@
 //! The commands, one module each.
 
 mod attach;
+mod check;
 mod checkpoint;
 mod doctor;
 mod generate;
@@ -28,6 +29,7 @@ pub fn execute(command: Command) -> Result<ExitCode> {
         Command::Attach(args) => attach::attach(&args),
         Command::Restart(args) => restart::restart(&args),
         Command::Checkpoint(args) => checkpoint::checkpoint(&args),
+        Command::Check(args) => check::check(&args),
         Command::Status(args) => status::status(&args),
         Command::List(args) => list::list(&args),
         Command::Inspect(args) => inspect::inspect(&args),

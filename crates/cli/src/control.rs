@@ -22,6 +22,8 @@ pub enum Request {
         /// Answer when it is durable, not when it has begun.
         wait: bool,
     },
+    /// What would stop a checkpoint now.
+    Check,
     /// End every process.
     Kill,
     /// Another interval; 0 for never.
@@ -39,6 +41,8 @@ pub enum Reply {
     Status(Box<Status>),
     /// The checkpoint is durable.
     Checkpoint(LastCheckpoint),
+    /// To [`Request::Check`].
+    Checked(Checked),
     /// It will be done.
     Accepted,
     /// It was not done.
@@ -76,6 +80,50 @@ pub struct Status {
     pub last: Option<LastCheckpoint>,
     /// Seconds until the batch job ends.
     pub job_ends_in_seconds: Option<f64>,
+}
+
+/// What a checkpoint would meet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Checked {
+    /// What would stop it, in a sentence each.
+    pub refusals: Vec<String>,
+    /// What would not come back quite as it is, in a sentence each.
+    pub warnings: Vec<String>,
+    /// Processes that were looked at.
+    pub processes: usize,
+    /// Their threads.
+    pub threads: usize,
+    /// Their descriptors.
+    pub descriptors: usize,
+    /// Memory to be saved, in bytes.
+    pub memory: u64,
+    /// How long they stood still.
+    pub pause_ms: f64,
+}
+
+impl From<rethaw_engine::checkpoint::Findings> for Checked {
+    fn from(found: rethaw_engine::checkpoint::Findings) -> Checked {
+        /// Of each sort: more would not be read, and might not fit into a reply.
+        const MOST: usize = 1000;
+        let mut checked = Checked {
+            refusals: found.refusals.iter().map(ToString::to_string).collect(),
+            warnings: found.warnings,
+            processes: found.processes,
+            threads: found.threads,
+            descriptors: found.descriptors,
+            memory: found.memory,
+            pause_ms: found.pause.as_secs_f64() * 1e3,
+        };
+        for (sentences, what) in [
+            (&mut checked.refusals, "cannot checkpoint"),
+            (&mut checked.warnings, "left out here"),
+        ] {
+            let more = sentences.len().saturating_sub(MOST);
+            sentences.truncate(MOST);
+            sentences.extend((more > 0).then(|| format!("{what}: {more} more of the same sort")));
+        }
+        checked
+    }
 }
 
 /// A request or reply is never longer.

@@ -39,6 +39,12 @@ fn main() -> ExitCode {
     {
         return ExitCode::from(rethaw_engine::look::main(&words[2..]) as u8);
     }
+    if words
+        .get(1)
+        .is_some_and(|word| word == rethaw_engine::queue_look::SUBCOMMAND)
+    {
+        return ExitCode::from(rethaw_engine::queue_look::main(&words[2..]) as u8);
+    }
     if let Some((name, words)) = dmtcp::Name::of(&words) {
         return dmtcp::execute(name, words);
     }

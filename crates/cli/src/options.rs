@@ -1,17 +1,18 @@
 //! The command line of `rethaw`. Shell completions and man pages come from these definitions too.
 
-use crate::duration::{Interval, parse_interval};
+use crate::duration::{Interval, parse_interval, parse_time};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nix::sys::signal::Signal;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const EXIT_STATUS: &str = "\
 Exit status: that of the program, also its death by a signal, where it ran to its end. Else: \
 75 checkpointed and stopped on request, run again to go on; \
 121 the computation is running already; 122 the folder holds another computation; \
 125 rethaw failed or cannot tell how the program ended; 126 the program cannot be executed; 127 it was not found; \
-3 (checkpoint) the computation holds something that cannot be checkpointed; 1 (verify) damage found, \
+3 (checkpoint, check) the computation holds something that cannot be checkpointed; 1 (verify) damage found, \
 (doctor) something needed does not work; \
 2 wrong use of the command line.";
 
@@ -41,6 +42,19 @@ pub enum Command {
     Restart(RestartArgs),
     /// Take a checkpoint of a running computation now.
     Checkpoint(CheckpointArgs),
+    /// Say what would stop a checkpoint, of a running computation or of a program that is started for this.
+    ///
+    /// Without a program, the running computation is stopped for a moment, looked at as for a checkpoint, and
+    /// runs on; nothing is written. All that stops a checkpoint is told, not only the first thing, and what
+    /// would not come back quite as it is.
+    ///
+    /// With a program (after --), it is started as by `rethaw launch`, runs for the time of --after, is looked
+    /// at, and is ended. Give it its usual work: what is looked at is what it holds at that moment. Its input
+    /// and output are those of rethaw, and signals such as Ctrl-C reach it.
+    ///
+    /// The exit status is 0 if nothing stops a checkpoint, 3 if something does, and 125 if the program ended
+    /// before it was looked at.
+    Check(CheckArgs),
     /// Show the running computations.
     Status(StatusArgs),
     /// List the checkpoints of a folder.
@@ -223,6 +237,42 @@ pub struct CheckpointArgs {
 
 #[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// Identity, checkpoint folder or main pid of the computation, not needed when only one runs; or the pid
+    /// of a process of yours that is not under rethaw.
+    #[arg(conflicts_with_all = ["program", "after", "isolate", "wait_all", "save_open_files", "external"])]
+    pub id: Option<OsString>,
+    /// How long the program runs before it is looked at.
+    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "5s", requires = "program")]
+    pub after: Duration,
+    /// Run the program in namespaces of its own.
+    #[arg(long, requires = "program")]
+    pub isolate: bool,
+    /// Look also when the program itself has ended and others that it started go on.
+    #[arg(long, requires = "program")]
+    pub wait_all: bool,
+    /// As with `rethaw launch`: put the contents of every open file into the image.
+    #[arg(long, requires = "program")]
+    pub save_open_files: bool,
+    /// As with `rethaw launch`: what to do about connections to programs outside of the computation.
+    #[arg(
+        long,
+        value_name = "POLICY",
+        value_enum,
+        default_value_t,
+        requires = "program"
+    )]
+    pub external: External,
+    /// Print JSON. What the program writes to stdout goes to stderr then.
+    #[arg(long)]
+    pub json: bool,
+    /// The program and its arguments.
+    #[arg(value_name = "PROGRAM", last = true)]
+    pub program: Vec<OsString>,
+}
+
+#[allow(missing_docs)]
+#[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
     /// Identity, checkpoint folder or main pid of one computation.
     pub id: Option<OsString>,
@@ -279,8 +329,12 @@ pub struct PruneArgs {
 #[allow(missing_docs)]
 #[derive(Debug, Clone, Args)]
 pub struct KillArgs {
-    /// Identity, checkpoint folder or main pid of the computation; not needed when only one runs.
+    /// Identity, checkpoint folder or main pid of the computation; not needed for the only one of the current
+    /// folder.
     pub id: Option<OsString>,
+    /// End all computations of yours on this machine.
+    #[arg(long, conflicts_with = "id")]
+    pub all: bool,
 }
 
 #[allow(missing_docs)]

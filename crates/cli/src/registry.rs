@@ -170,6 +170,27 @@ pub fn find(wanted: Option<&OsStr>) -> Result<Found> {
     )
 }
 
+/// The only computation whose checkpoints go to the current folder, or to a folder in it. One that runs elsewhere is
+/// never meant without being named.
+pub fn find_here() -> Result<Found> {
+    let here = crate::start::current_folder()?;
+    let mut all = all();
+    let others = all.len();
+    all.retain(|one| is_of_folder(&one.entry.checkpoints, &here));
+    let none = match others {
+        0 => "no computation runs under rethaw".to_string(),
+        _ => format!(
+            "no computation of {} runs; name one that `rethaw status` shows, or use --all",
+            here.display()
+        ),
+    };
+    only(all, &none, "several computations of this folder run; name one")
+}
+
+fn is_of_folder(checkpoints: &Path, folder: &Path) -> bool {
+    checkpoints == folder || checkpoints.parent() == Some(folder)
+}
+
 /// Those with this name. One that was started a moment ago may not have told its name yet.
 fn matching(mut all: Vec<Found>, wanted: &OsStr) -> Vec<Found> {
     const A_MOMENT: Duration = Duration::from_millis(500);
@@ -300,6 +321,13 @@ mod tests {
         assert!(matches(&entry, entry.main.pid.to_string().as_ref(), None));
         assert!(!matches(&entry, OsStr::new("01"), None));
         assert!(!matches(&entry, OsStr::new("123"), None));
+    }
+
+    #[test]
+    fn a_computation_is_of_the_folder_in_which_its_checkpoints_are() {
+        let of = |folder: &str| is_of_folder(Path::new("/work/job/rethaw-checkpoints"), Path::new(folder));
+        assert!(of("/work/job") && of("/work/job/rethaw-checkpoints"));
+        assert!(!of("/work") && !of("/work/other") && !of("/"));
     }
 
     #[test]

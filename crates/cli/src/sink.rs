@@ -30,6 +30,8 @@ pub enum Sink {
     Folder(OwnedFolder),
     /// One file, overwritten each time.
     Dmtcp(DmtcpImage),
+    /// None are taken: it is only looked at.
+    Nowhere,
 }
 
 impl OwnedFolder {
@@ -94,6 +96,7 @@ impl Sink {
         match self {
             Sink::Folder(owned) => owned.folder.image_path(generation),
             Sink::Dmtcp(image) => image.path().to_path_buf(),
+            Sink::Nowhere => PathBuf::new(),
         }
     }
 
@@ -102,6 +105,7 @@ impl Sink {
         match self {
             Sink::Folder(owned) => owned.path.clone(),
             Sink::Dmtcp(image) => image.path().to_path_buf(),
+            Sink::Nowhere => PathBuf::new(),
         }
     }
 
@@ -110,6 +114,7 @@ impl Sink {
         match self {
             Sink::Folder(owned) => owned.commit(generation),
             Sink::Dmtcp(image) => image.commit(generation),
+            Sink::Nowhere => Err(Failure::said("there is no folder for checkpoints")),
         }
     }
 
@@ -117,7 +122,7 @@ impl Sink {
     pub fn next_generation(&self, newest: u64) -> u64 {
         let here = match self {
             Sink::Folder(owned) => owned.folder.next_generation().unwrap_or(1),
-            Sink::Dmtcp(_) => 1,
+            Sink::Dmtcp(_) | Sink::Nowhere => 1,
         };
         here.max(newest + 1)
     }
@@ -126,7 +131,7 @@ impl Sink {
     pub fn mark_finished(&self, how: &str) -> Result<()> {
         match self {
             Sink::Folder(owned) => Ok(owned.folder.mark_finished(how)?),
-            Sink::Dmtcp(_) => Ok(()),
+            Sink::Dmtcp(_) | Sink::Nowhere => Ok(()),
         }
     }
 
@@ -141,7 +146,7 @@ impl Sink {
     pub fn save(&self, state: &State) -> Result<()> {
         match self {
             Sink::Folder(owned) => state.save(&owned.path),
-            Sink::Dmtcp(_) => Ok(()),
+            Sink::Dmtcp(_) | Sink::Nowhere => Ok(()),
         }
     }
 }

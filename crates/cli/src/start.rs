@@ -1,13 +1,18 @@
 //! How a computation comes under supervision: launched, restarted, or attached to.
 
+use crate::control::Checked;
+use crate::duration::Interval;
 use crate::failure::{Failure, Result};
 use crate::message::{self, Meter};
 use crate::mpi;
-use crate::options::{ComeBackArgs, Compress, External, Files, PauseMethod, ProgramArgs, ProtectArgs};
+use crate::options::{
+    CheckArgs, ComeBackArgs, Compress, External, Files, PauseMethod, ProgramArgs, ProtectArgs,
+};
 use crate::sink::{OwnedFolder, Sink};
 use crate::slurm;
 use crate::state::{State, Text, recorded};
-use crate::supervise::{Outcome, Settings, Signals, Supervisor};
+use crate::supervise::{FREEZE_TIMEOUT, Outcome, Settings, Signals, Supervisor};
+use rethaw_engine::checkpoint as engine;
 use rethaw_engine::launcher;
 use rethaw_engine::outside::Before;
 use rethaw_engine::restart::{self, Prepared};
@@ -69,6 +74,19 @@ impl Stage {
 
     /// Runs a program from its beginning.
     pub fn launch(self, program: &ProgramArgs, sink: impl FnOnce(&State) -> Result<Sink>) -> Result<Outcome> {
+        Ok(self.launch_and_supervise(program, sink)?.0)
+    }
+
+    /// Runs a program until it is time to look for what would stop a checkpoint. Nothing is found where it ends before.
+    pub fn launch_to_check(self, program: &ProgramArgs) -> Result<(Outcome, Option<Checked>)> {
+        self.launch_and_supervise(program, |_| Ok(Sink::Nowhere))
+    }
+
+    fn launch_and_supervise(
+        self,
+        program: &ProgramArgs,
+        sink: impl FnOnce(&State) -> Result<Sink>,
+    ) -> Result<(Outcome, Option<Checked>)> {
         let folder = current_folder()?;
         let mut state = State::new(texts(&program.program), folder.as_os_str().into())?;
         state.launcher = recorded(launcher::inherited());
@@ -119,7 +137,7 @@ impl Stage {
         }
         self.settings.from_generation = image.identity.generation;
         let terminal = self.terminal.take();
-        let outcome = self.supervise(tree, sink, state);
+        let outcome = self.supervise(tree, sink, state).map(|(outcome, _)| outcome);
         // Where it left its own modes, they are those of another terminal.
         terminal.iter().for_each(Before::put_back);
         outcome
@@ -133,16 +151,17 @@ impl Stage {
         };
         let tree = Tree::attach(pid)?;
         message::note(format!("protecting process {pid}, which is running"));
-        self.supervise(tree, sink, state)
+        Ok(self.supervise(tree, sink, state)?.0)
     }
 
-    fn supervise(self, tree: Tree, sink: Sink, state: State) -> Result<Outcome> {
-        let outcome = Supervisor::new(tree, self.signals, sink, self.settings, state)?.run()?;
-        if matches!(outcome, Outcome::Stopped | Outcome::Ended(Ended::Signalled(_))) {
+    fn supervise(self, tree: Tree, sink: Sink, state: State) -> Result<(Outcome, Option<Checked>)> {
+        let (outcome, checked) = Supervisor::new(tree, self.signals, sink, self.settings, state)?.run()?;
+        let ended_itself = matches!(outcome, Outcome::Ended(Ended::Exited(_) | Ended::Unknown));
+        if !ended_itself {
             // It was in no state to put its terminal back itself.
             self.terminal.iter().for_each(Before::put_back);
         }
-        Ok(outcome)
+        Ok((outcome, checked))
     }
 }
 
@@ -154,6 +173,7 @@ fn prepare(image: &Saved, come_back: &ComeBackArgs) -> Result<Prepared> {
             Files::Refuse => restart::Files::Refuse,
         },
         map: come_back.map.clone(),
+        notice: Some(|sentence| message::note(sentence)),
     };
     let meter = Meter::new(format!("reading {}", image.path.display()));
     Ok(restart::prepare(&image.path, &options, &|done, all| {
@@ -161,24 +181,30 @@ fn prepare(image: &Saved, come_back: &ComeBackArgs) -> Result<Prepared> {
     })?)
 }
 
+impl From<External> for engine::External {
+    fn from(policy: External) -> engine::External {
+        match policy {
+            External::Refuse => engine::External::Refuse,
+            External::Close => engine::External::Close,
+            External::Reset => engine::External::Reset,
+        }
+    }
+}
+
 fn settings_of(args: &ProtectArgs) -> Settings {
     Settings {
         interval: args.interval,
         save_open_files: args.save_open_files,
         pause_method: match args.pause_method {
-            PauseMethod::Auto => rethaw_engine::checkpoint::PauseMethod::Auto,
-            PauseMethod::Fork => rethaw_engine::checkpoint::PauseMethod::Fork,
-            PauseMethod::Stop => rethaw_engine::checkpoint::PauseMethod::Stop,
+            PauseMethod::Auto => engine::PauseMethod::Auto,
+            PauseMethod::Fork => engine::PauseMethod::Fork,
+            PauseMethod::Stop => engine::PauseMethod::Stop,
         },
         compression: match args.compress {
             Compress::None => Compression::None,
             Compress::Zstd => Compression::Zstd,
         },
-        external: match args.external {
-            External::Refuse => rethaw_engine::checkpoint::External::Refuse,
-            External::Close => rethaw_engine::checkpoint::External::Close,
-            External::Reset => rethaw_engine::checkpoint::External::Reset,
-        },
+        external: args.external.into(),
         wait_all: args.wait_all,
         leave_rest: false,
         checkpoint_on: args.checkpoint_on,
@@ -189,6 +215,50 @@ fn settings_of(args: &ProtectArgs) -> Settings {
         from_generation: 0,
         dmtcp_port: None,
         ready: crate::detach::ready(),
+        check_after: None,
+    }
+}
+
+/// Of a program that is only looked at.
+pub fn check_settings(args: &CheckArgs) -> Settings {
+    Settings {
+        interval: Interval::Never,
+        save_open_files: args.save_open_files,
+        pause_method: engine::PauseMethod::Auto,
+        compression: Compression::None,
+        external: args.external.into(),
+        wait_all: args.wait_all,
+        leave_rest: false,
+        checkpoint_on: None,
+        stop_on: None,
+        job: None,
+        requeue: false,
+        stop_after_first: false,
+        from_generation: 0,
+        dmtcp_port: None,
+        ready: None,
+        check_after: Some(args.after),
+    }
+}
+
+/// What a process is looked at with that is not under rethaw.
+pub fn check_options(pid: i32) -> engine::Options {
+    engine::Options {
+        identity: Identity {
+            computation: String::new(),
+            generation: 0,
+            agent: 0,
+            agents: 1,
+        },
+        command: Vec::new(),
+        start_folder: Vec::new(),
+        launcher: launcher::likely_inherited(pid),
+        save_open_files: false,
+        pause_method: engine::PauseMethod::Auto,
+        compression: Compression::None,
+        external: engine::External::Refuse,
+        stop: false,
+        freeze_timeout: FREEZE_TIMEOUT,
     }
 }
 

@@ -12,10 +12,10 @@ mod signals;
 mod writing;
 
 pub use ending::Outcome;
-pub use record::Settings;
+pub use record::{FREEZE_TIMEOUT, Settings};
 pub use signals::Signals;
 
-use crate::control::Reply;
+use crate::control::{Checked, Reply};
 use crate::failure::{Context, Failure, Result};
 use crate::message;
 use crate::place;
@@ -50,6 +50,11 @@ pub struct Supervisor {
     writing: Option<Writing>,
     /// To be taken once the one that is being written is durable.
     ordered: Option<Order>,
+    /// Clients that want to know what would stop one.
+    checks: Vec<UnixStream>,
+    /// When to look for that and end the computation.
+    check_at: Option<Instant>,
+    checked: Option<Checked>,
     ended: Option<Ended>,
     stopped: bool,
     /// Answers to clients that asked for the end, to be given after it.
@@ -79,6 +84,7 @@ impl Supervisor {
         // Somebody has waited for the rest before, else it would not be there.
         settings.wait_all |= tree.ended().is_some();
         let main_pidfd = tree.main_pidfd()?;
+        let check_at = settings.check_after.map(|after| Instant::now() + after);
         let schedule = Schedule {
             interval: settings.interval,
             last_begun: Instant::now(),
@@ -98,16 +104,19 @@ impl Supervisor {
             schedule,
             writing: None,
             ordered: None,
+            checks: Vec::new(),
+            check_at,
+            checked: None,
             stopped: false,
             farewell: Vec::new(),
             may_stop_until: None,
         })
     }
 
-    /// Stays until the computation has ended.
-    pub fn run(mut self) -> Result<Outcome> {
+    /// Stays until the computation has ended. Gives what was found where it was to be checked before.
+    pub fn run(mut self) -> Result<(Outcome, Option<Checked>)> {
         self.take_charge();
-        self.relay_early_signals();
+        self.take_early_signals();
         let outcome = loop {
             if let Some(outcome) = self.outcome()? {
                 break outcome;
@@ -126,22 +135,28 @@ impl Supervisor {
                 self.reap()?;
             }
             self.stop_with_the_program();
+            self.answer_checks();
+            self.check_and_end()?;
             self.take_what_is_due();
         };
         let concluded = self.conclude(outcome);
         let farewell = std::mem::take(&mut self.farewell);
+        let checked = self.checked.take();
         // Who hears that it has ended may start it again at once: the folder must be free.
         drop(self);
         for (stream, reply) in farewell {
             clients::answer(stream, &reply);
         }
-        concluded.map(|()| outcome)
+        concluded.map(|()| (outcome, checked))
     }
 
     /// How it ended, once nothing is left to do.
     fn outcome(&self) -> Result<Option<Outcome>> {
         if self.stopped {
             return Ok(Some(Outcome::Stopped));
+        }
+        if self.checked.is_some() {
+            return Ok(Some(Outcome::Checked));
         }
         let Some(ended) = self.ended else { return Ok(None) };
         Ok((self.writing.is_none() && self.is_over()?).then_some(Outcome::Ended(ended)))
@@ -196,7 +211,8 @@ impl Supervisor {
             return look;
         }
         let next = self.schedule.next();
-        let due = next.map(|(due, _)| due.saturating_duration_since(now));
+        let due = next.map(|(due, _)| due).into_iter().chain(self.check_at).min();
+        let due = due.map(|due| due.saturating_duration_since(now));
         look.into_iter().chain(due).min()
     }
 
@@ -213,13 +229,13 @@ impl Supervisor {
     // Signals.
 
     /// Signals from before the program was there have not reached it, whoever sent them.
-    fn relay_early_signals(&mut self) {
-        while let Some(Received { signal, .. }) = self.signals.next() {
-            if !matches!(
-                signal,
-                Signal::SIGCHLD | Signal::SIGWINCH | Signal::SIGTSTP | Signal::SIGCONT
-            ) {
-                self.relay(signal);
+    fn take_early_signals(&mut self) {
+        while let Some(received) = self.signals.next() {
+            match (self.action(received), received.signal) {
+                (Action::Checkpoint, _) => self.order_on_request(false),
+                (Action::Stop, _) => self.order_on_request(true),
+                (_, Signal::SIGCHLD | Signal::SIGWINCH | Signal::SIGTSTP | Signal::SIGCONT) => {}
+                (_, signal) => self.relay(signal),
             }
         }
     }
@@ -230,16 +246,8 @@ impl Supervisor {
                 Action::Nothing => {}
                 Action::Relay if self.has_it_from_elsewhere(received.signal) => {}
                 Action::Relay => self.relay(received.signal),
-                Action::Checkpoint => self.order(Order {
-                    why: Why::Request,
-                    stop: false,
-                    waiters: vec![],
-                }),
-                Action::Stop => self.order(Order {
-                    why: Why::Request,
-                    stop: true,
-                    waiters: vec![],
-                }),
+                Action::Checkpoint => self.order_on_request(false),
+                Action::Stop => self.order_on_request(true),
             }
             if received.signal == Signal::SIGTSTP {
                 self.may_stop_until = Some(Instant::now() + Duration::from_secs(1));
@@ -305,6 +313,14 @@ impl Supervisor {
 
     // Checkpoints.
 
+    fn order_on_request(&mut self, stop: bool) {
+        self.order(Order {
+            why: Why::Request,
+            stop,
+            waiters: vec![],
+        });
+    }
+
     /// Takes a checkpoint now, or after the one that is being written. Orders that wait are taken together.
     fn order(&mut self, order: Order) {
         match &mut self.ordered {
@@ -327,6 +343,21 @@ impl Supervisor {
             Some((due, why)) if due <= Instant::now() => self.take_scheduled(why),
             _ => {}
         }
+    }
+
+    /// Once it is time, for a computation that was started to be checked.
+    fn check_and_end(&mut self) -> Result<()> {
+        if self.checked.is_some() || self.check_at.is_none_or(|at| at > Instant::now()) || self.is_over()? {
+            return Ok(());
+        }
+        match self.check() {
+            Ok(checked) => self.checked = Some(checked),
+            // How it ended is found out next.
+            Err(Failure::Engine(rethaw_engine::Error::Ended)) => return Ok(()),
+            Err(failure) => return Err(failure),
+        }
+        message::note("checked; ending the program");
+        Ok(self.tree.kill()?)
     }
 
     fn take_scheduled(&mut self, why: Why) {

@@ -316,6 +316,98 @@ fn detach_returns_and_the_computation_is_found() {
 }
 
 #[test]
+fn kill_ends_what_is_named_or_of_this_folder() {
+    let place = Place::new();
+    let running = place.start("launch -i never --dir a", UNTIL_END);
+    place.wait_for("ready");
+    place.wait_until_found("a");
+    std::fs::create_dir(place.path("elsewhere")).expect("made");
+    let mut elsewhere = place.rethaw("kill", &[]);
+    let refused = elsewhere
+        .current_dir(place.path("elsewhere"))
+        .output()
+        .expect("rethaw runs");
+    assert_eq!(refused.status.code(), Some(125), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("name one that"), "{}", stderr(&refused));
+    let other = place.start("launch -i never --dir b", UNTIL_END);
+    place.wait_until_found("b");
+    let several = place.output("kill", &[]);
+    assert_eq!(several.status.code(), Some(125), "{}", stderr(&several));
+    assert_eq!(place.output("kill b", &[]).status.code(), Some(0));
+    assert_eq!(other.end().status.signal(), Some(9));
+    let here = place.output("kill", &[]);
+    assert_eq!(here.status.code(), Some(0), "{}", stderr(&here));
+    assert_eq!(running.end().status.signal(), Some(9));
+    let third = place.start("launch -i never --dir c", UNTIL_END);
+    place.wait_until_found("c");
+    let mut all = place.rethaw("kill --all", &[]);
+    let all = all
+        .current_dir(place.path("elsewhere"))
+        .output()
+        .expect("rethaw runs");
+    assert_eq!(all.status.code(), Some(0), "{}", stderr(&all));
+    assert_eq!(third.end().status.signal(), Some(9));
+    assert_eq!(place.output("kill --all", &[]).status.code(), Some(0));
+}
+
+#[test]
+fn check_tells_what_would_stop_a_checkpoint() {
+    let place = Place::new();
+    let running = place.start("launch -i never", UNTIL_END);
+    place.wait_for("ready");
+    place.wait_until_found("rethaw-checkpoints");
+    let checked = place.output("check", &[]);
+    assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
+    let verdict = stdout(&checked);
+    assert!(
+        verdict.starts_with("nothing stops a checkpoint: ") && verdict.contains(" descriptors, "),
+        "{verdict}"
+    );
+    let json = place.output("check --json rethaw-checkpoints", &[]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(json["refusals"].as_array().map(Vec::len), Some(0), "{json}");
+    assert_eq!(place.checkpoints(), 0);
+    std::fs::write(place.path("end"), "").expect("written");
+    assert_eq!(running.end().status.code(), Some(0));
+    let missing = place.output("check", &[]);
+    assert_eq!(missing.status.code(), Some(125), "{}", stderr(&missing));
+}
+
+#[test]
+fn check_runs_a_program_for_a_while() {
+    let place = Place::new();
+    let checked = place.shell("check --after 0.3", "echo hello; exec sleep 1000");
+    assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
+    let out = stdout(&checked);
+    assert!(
+        out.starts_with("hello\nnothing stops a checkpoint: 1 process, "),
+        "{out}"
+    );
+    assert!(!place.path("rethaw-checkpoints").exists());
+    let json = place.shell(
+        "check --json --isolate --after 0.3",
+        "echo hello; exec sleep 1000",
+    );
+    assert!(stderr(&json).contains("hello"), "{}", stderr(&json));
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(json["processes"], 1, "{json}");
+    let rest = place.shell("check --wait-all --after 0.5", "sleep 1000 & exit 4");
+    assert_eq!(rest.status.code(), Some(0), "{}", stderr(&rest));
+    let ended = place.shell("check", "exit 4");
+    assert_eq!(ended.status.code(), Some(125));
+    assert!(
+        stderr(&ended).contains("exited with status 4 after") && stderr(&ended).contains("--after TIME"),
+        "{}",
+        stderr(&ended)
+    );
+    let missing = place.output("check", &["--", "./no-such-program"]);
+    assert_eq!(missing.status.code(), Some(127), "{}", stderr(&missing));
+    for wrong in ["check --after 1", "check --isolate x", "check x y"] {
+        assert_eq!(place.output(wrong, &[]).status.code(), Some(2), "{wrong}");
+    }
+}
+
+#[test]
 fn a_checkpoint_that_stops_ends_the_computation() {
     let place = Place::new();
     let running = place.start("launch -i never", UNTIL_END);

@@ -32,7 +32,7 @@ mod start_tests;
 
 pub use event::*;
 
-use crate::message::{Answer, Hello, Order, Report};
+use crate::message::{Answer, Hello, Kill, Order, Report};
 use checkpoint::{Attempt, Retry};
 use member::Member;
 use restart::{Gather, Rebuild};
@@ -251,8 +251,10 @@ impl Coordinator {
 
     /// Nothing begins any more: what waits is told so.
     fn settle_over(&mut self, why: &str) {
+        // Such as an agent that was lost and is back: what it runs ends too.
         for (key, _) in std::mem::take(&mut self.joining) {
-            self.refuse(key, why);
+            self.send(vec![key], Order::Kill(Kill {}));
+            self.actions.push(Action::Close(key));
         }
         self.fail_starts(why);
         let asked = std::mem::take(&mut self.asked);
@@ -275,9 +277,10 @@ impl Coordinator {
     /// Whether agents and programs may come in now: not while others stand still.
     fn may_join(&self) -> bool {
         match &self.phase {
-            Phase::Idle => true,
+            // What waits may be what the next attempt needs.
+            Phase::Idle | Phase::Retry(_) => true,
             Phase::Checkpoint(attempt) => attempt.runs_again(),
-            Phase::Retry(_) | Phase::Gather(_) | Phase::Prepare(_) | Phase::Over { .. } => false,
+            Phase::Gather(_) | Phase::Prepare(_) | Phase::Over { .. } => false,
         }
     }
 

@@ -83,9 +83,8 @@ impl Hub {
             server,
         };
         let run = move || {
-            let news = task.news.clone();
+            let _closing = task.news.closing("the coordinator has ended");
             run(&runtime, task, received);
-            news.close("the coordinator has ended");
         };
         let thread = std::thread::Builder::new()
             .name("rethaw-hub".to_string())

@@ -72,6 +72,7 @@ impl Link {
         let addresses = addresses.to_vec();
         let run = move || {
             let _end: Sender<()> = end;
+            let _closing = task.orders.closing("the link has ended");
             task.run(&addresses, tls, to_send, &answer);
         };
         std::thread::Builder::new()
@@ -198,7 +199,6 @@ impl Task {
             Err(_) => (),
         }
         reader.abort();
-        orders.close("the link has ended");
     }
 
     /// Until the connection ends: why it did.

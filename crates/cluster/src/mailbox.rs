@@ -1,5 +1,8 @@
 //! A queue between the thread that does the I/O and one that blocks in poll(2).
 
+#[cfg(test)]
+mod tests;
+
 use crate::{Error, Result};
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::VecDeque;
@@ -82,6 +85,11 @@ impl<T> Mailbox<T> {
         }
     }
 
+    /// Closes it when dropped, so also when the thread that fills it panics.
+    pub(crate) fn closing(&self, why: &'static str) -> Closing<T> {
+        Closing(self.clone(), why)
+    }
+
     /// Why nothing comes any more.
     pub(crate) fn closed(&self) -> Option<String> {
         self.lock().closed.clone()
@@ -117,6 +125,15 @@ impl<T> Mailbox<T> {
                 }
             };
         }
+    }
+}
+
+/// See [`Mailbox::closing`].
+pub(crate) struct Closing<T>(Mailbox<T>, &'static str);
+
+impl<T> Drop for Closing<T> {
+    fn drop(&mut self) {
+        self.0.close(self.1);
     }
 }
 

@@ -1,10 +1,13 @@
-//! Checkpoint: freeze → collect → snapshot → resume → write.
+//! Checkpoint: freeze → collect → snapshot → resume → write. Check: freeze → collect → resume.
 
+mod changes;
+mod check;
 mod collect;
 mod collector;
 pub(crate) mod freeze;
 mod inherited;
 mod kinship;
+pub(crate) mod refusals;
 pub(crate) mod release;
 mod sleep;
 pub(crate) mod snapshot;
@@ -14,9 +17,11 @@ mod write;
 use crate::error::Error;
 use crate::launcher::Inherited;
 use crate::{Result, tree::Tree};
+pub use check::{Findings, check};
 use collect::{Collected, collect};
 use freeze::{Frozen, freeze};
 pub(crate) use kinship::kin_of;
+use refusals::Refusals;
 use rethaw_image::{Identity, ImageWriter};
 use snapshot::Copy;
 use std::path::Path;
@@ -104,12 +109,11 @@ pub struct Written {
 pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapshot> {
     let mut writer = ImageWriter::create(image, &options.identity, options.compression)?;
     let mut start = Instant::now();
-    let until = start + TRY_FOR;
-    let mut waits = WAITS_MS.into_iter().cycle().map(Duration::from_millis);
+    let mut patience = Patience::new();
     let (mut collected, frozen) = loop {
         match freeze_and_collect(tree, options, &mut writer) {
-            Err(Error::Passing(refusal)) if Instant::now() > until => return Err(*refusal),
-            Err(Error::Passing(_)) => std::thread::sleep(waits.next().unwrap_or_default()),
+            Err(Error::Passing(_)) if patience.waits() => {}
+            Err(Error::Passing(refusal)) => return Err(*refusal),
             outcome => break outcome?,
         }
         start = Instant::now();
@@ -138,10 +142,36 @@ pub fn begin(tree: &mut Tree, options: &Options, image: &Path) -> Result<Snapsho
     })
 }
 
-/// For how long to try, when it is in a state that will be over in a moment.
-const TRY_FOR: Duration = Duration::from_secs(2);
-/// How long to let it run in between, in turn: not in step with what the program does.
-const WAITS_MS: [u64; 8] = [1, 3, 7, 2, 13, 5, 29, 11];
+/// With a program in a state that will be over in a moment.
+struct Patience {
+    until: Instant,
+    turn: usize,
+}
+
+impl Patience {
+    /// For how long to try.
+    const LONGEST: Duration = Duration::from_secs(2);
+    /// How long to let it run in between, in turn: not in step with what the program does.
+    const WAITS_MS: [u64; 8] = [1, 3, 7, 2, 13, 5, 29, 11];
+
+    fn new() -> Patience {
+        Patience {
+            until: Instant::now() + Patience::LONGEST,
+            turn: 0,
+        }
+    }
+
+    /// Waits a moment; false when it has waited long enough.
+    fn waits(&mut self) -> bool {
+        if Instant::now() > self.until {
+            return false;
+        }
+        let wait = Patience::WAITS_MS[self.turn % Patience::WAITS_MS.len()];
+        self.turn += 1;
+        std::thread::sleep(Duration::from_millis(wait));
+        true
+    }
+}
 
 /// On error every thread runs again.
 fn freeze_and_collect(
@@ -175,9 +205,12 @@ fn collect_and_copy(
     writer: &mut ImageWriter,
 ) -> Result<Collected> {
     let copy = !options.stop && options.pause_method != PauseMethod::Stop;
-    let mut collected = match collect(tree, frozen, options, copy) {
+    let first = &Refusals::default();
+    let mut collected = match collect(tree, frozen, options, copy, first) {
         // No memory or no process slot for the copies: the program waits instead.
-        Err(Error::Os { source, .. }) if copy && no_room(&source) => collect(tree, frozen, options, false)?,
+        Err(Error::Os { source, .. }) if copy && no_room(&source) => {
+            collect(tree, frozen, options, false, first)?
+        }
         outcome => outcome?,
     };
     collected.sysv.copy(&mut PageCopier::new(writer, 0, &|_, _| {}))?;

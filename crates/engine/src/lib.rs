@@ -12,6 +12,7 @@ pub mod restart;
 pub mod tree;
 
 pub use error::{Error, Result};
+pub use resource::mqueue::look as queue_look;
 pub use resource::terminal::{look, outside};
 
 use std::os::fd::BorrowedFd;

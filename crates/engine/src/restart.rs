@@ -41,7 +41,12 @@ pub struct Options {
     pub files: Files,
     /// Old path prefix → new path prefix.
     pub map: Vec<(PathBuf, PathBuf)>,
+    /// Told what is waited for when that takes a while.
+    pub notice: Option<Notice>,
 }
+
+/// Takes a sentence for the user.
+pub type Notice = fn(&str);
 
 /// Where paths of the image are now.
 #[derive(Debug, Clone, Default)]

@@ -133,7 +133,9 @@ impl Application {
         }
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&text);
-        Ok(text.split([' ', '\n', ',', '"', '=', '/']).find_map(version_in))
+        Ok(text
+            .split([' ', '\n', ',', '"', '=', '/', '-'])
+            .find_map(version_in))
     }
 
     /// Runs it with this many kills, and records what came out.

@@ -1,11 +1,14 @@
 //! The self-checking programs, each under every way of checkpoint and restart.
 
-use crate::commands::REFUSED;
 use crate::{Case, Failure, Job, Outcome, PATIENCE, Result, case, ensure, image_edit, programs, wait_for};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
+
+mod refused;
+
+pub use refused::Refusal;
 
 /// What happens to a program between its `ready` and its `go`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,26 +60,6 @@ pub fn run(program: &str, variant: Variant) -> Outcome {
     })
 }
 
-/// A program that cannot be checkpointed: it is refused with this word, and runs on undisturbed.
-pub fn refused(program: &str, word: &str) -> Outcome {
-    case(&format!("{program}-refused"), |case| {
-        let trial = Trial::new(case, program)?;
-        let Start::Ready(job) = trial.ready(trial.launch(Variant::Continued)?)? else {
-            return Ok(());
-        };
-        case.wait_until_protected()?;
-        for _ in 0..3 {
-            case.try_checkpoint(&[])?.exited(REFUSED)?.refused(&[word])?;
-        }
-        ensure!(
-            case.images()?.is_empty(),
-            "an image of what was refused: {:?}",
-            case.images()?
-        );
-        trial.pass(job)
-    })
-}
-
 /// A program under test in its case.
 struct Trial<'a> {
     case: &'a Case,
@@ -111,6 +94,22 @@ pub fn under_another_kernel(program: &str) -> Outcome {
             said.contains("__vdso_getcpX"),
             "the old vdso was not bridged: {said}"
         );
+        Ok(())
+    })
+}
+
+/// What a restart cannot bring back it says; the program runs on all the same.
+pub fn told(program: &str, word: &str) -> Outcome {
+    case(&format!("{program}-told"), |case| {
+        let trial = Trial::new(case, program)?;
+        let Start::Ready(mut job) = trial.ready(trial.launch(Variant::Stopped)?)? else {
+            return Ok(());
+        };
+        case.checkpoint(&["--stop"])?;
+        job.wait(PATIENCE)?;
+        trial.pass(case.restart(&[])?)?;
+        let said = fs::read_to_string(case.path("restart.err"))?;
+        ensure!(said.contains(word), "{said}");
         Ok(())
     })
 }

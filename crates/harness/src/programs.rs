@@ -65,7 +65,7 @@ pub fn self_checking() -> Result<Vec<String>> {
 }
 
 /// Names of the real programs, for [`build`].
-pub const REAL: [&str; 14] = [
+pub const REAL: [&str; 19] = [
     "outside",
     "counter",
     "openmp",
@@ -80,6 +80,11 @@ pub const REAL: [&str; 14] = [
     "waves",
     "screen",
     "server",
+    "refused-files",
+    "refused-memory",
+    "refused-processes",
+    "refused-sockets",
+    "refused-terminals",
 ];
 
 struct Recipe {
@@ -163,10 +168,14 @@ fn recipe(name: &str) -> Recipe {
         "cpu-loops" => one("loops.c", "gcc", &["-O2", "SOURCE"]),
         _ => Recipe {
             sources: vec![
-                sources().join(format!("{name}.c")),
+                match name.strip_prefix("refused-") {
+                    Some(kind) => sources().join(format!("refused/{kind}.c")),
+                    None => sources().join(format!("{name}.c")),
+                },
                 sources().join("check.h"),
                 sources().join("timed_wait.h"),
                 sources().join("socket.h"),
+                sources().join("refused/refused.h"),
             ],
             compiler: "gcc".into(),
             arguments: [

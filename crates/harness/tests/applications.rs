@@ -73,7 +73,7 @@ applications! {
     perl: script("perl", "Perl: children, pipes, signals", &["perl", "children.pl"]).version(&["perl", "-e", "print $^V"]);
     address_sanitizer: compiled("sanitized", "C with AddressSanitizer: threads, children")?
         .version(&["gcc", "--version"]);
-    valgrind: compiled("memory-checked", "the same program under valgrind")?
+    valgrind: compiled("memory-checked", "C under valgrind: threads, children")?
         .under(&["valgrind", "-q", "--error-exitcode=9"])
         .version(&["valgrind", "--version"]);
     sqlite: python("sqlite", "SQLite: write-ahead log, a writer and a reader", "database.py")
@@ -108,8 +108,7 @@ applications! {
         .version(&module_version("torch"));
     tmux: script("tmux", "tmux with a shell, vim and less", &["sh", "screens.sh"]).version(&["tmux", "-V"]);
     screen: script("screen", "GNU screen with a shell", &["sh", "split.sh"])
-        .version(&["sh", "-c", "screen --version || true"])
-        .note("a copy without the set-group-id bit of the installed one, which only root may trace");
+        .version(&["sh", "-c", "screen --version || true"]);
     archive: script("xz", "xz -T4, tar and awk in pipelines", &["sh", "archive.sh"]).version(&["xz", "--version"]);
     parallel: script("parallel", "GNU parallel and xargs -P", &["sh", "parallel.sh"]).version(&["parallel", "--version"]);
     awk: script("awk", "a loop that sleeps, awk with pipes", &["sh", "statistics.sh"]).version(&["awk", "-W", "version"]);

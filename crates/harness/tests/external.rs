@@ -1,14 +1,18 @@
-//! Connections to programs outside of the computation: `--external`.
+//! Connections to programs outside of the computation: `--external`; system logs and name services. More of Unix sockets is in
+//! tests/sockets.rs.
 #![forbid(unsafe_code)]
 
-use rethaw_harness::{Case, Outcome, PATIENCE, Result, STOPPED, case, ensure_equal, programs};
+use rethaw_harness::{
+    Case, Job, Outcome, PATIENCE, REFUSED, Result, STOPPED, case, ensure, ensure_equal, places, programs,
+};
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
+use std::process::Command;
 
-/// Exit status of a checkpoint that is refused.
-const REFUSED: i32 = 3;
+const NEVER: [&str; 2] = ["-i", "never"];
 
 /// A program with a connection to this process, which has sent something that it has not read.
 struct Client {
@@ -101,4 +105,187 @@ fn it_is_closed_after_a_restart() -> Outcome {
 #[test]
 fn it_is_reset_after_a_restart() -> Outcome {
     comes_back("reset", "reset")
+}
+
+/// Waits to be told, then tells what the last two lines of the script come to.
+const WAITS: &str = r#"
+import errno, os, socket, time
+def told():
+    open("ready", "w").close()
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+def outcome(call):
+    try:
+        return repr(call())
+    except OSError as e:
+        return errno.errorcode[e.errno]
+"#;
+
+fn has_python() -> bool {
+    let works = Command::new("python3").arg("--version").output().is_ok();
+    if !works {
+        println!("SKIP: there is no python3");
+    }
+    works
+}
+
+fn launch(case: &Case, policy: &str, script: &str) -> Result<Job> {
+    let script = format!("{WAITS}{script}");
+    let options = ["-i", "never", "--external", policy];
+    let job = case.launch(&options, &["python3", "-c", &script].map(OsStr::new))?;
+    case.wait_for_file(&case.path("ready"), PATIENCE)?;
+    case.wait_until_protected()?;
+    Ok(job)
+}
+
+/// Ends it by a checkpoint and gives what the restarted program writes.
+fn restarted(case: &Case, mut job: Job) -> Result<String> {
+    case.checkpoint(&["--stop"])?;
+    job.wait(PATIENCE)?.exited(STOPPED)?;
+    std::fs::write(case.path("go"), "")?;
+    Ok(case.restart(&NEVER)?.wait(PATIENCE)?.success()?.out)
+}
+
+const MESSAGES: &str = r#"
+client = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+client.connect("socket")
+told()
+print(outcome(lambda: client.send(b"more")), flush=True)
+"#;
+
+#[test]
+fn messages_to_the_outside_are_refused() -> Outcome {
+    if !has_python() {
+        return Ok(());
+    }
+    case("external-messages-refuse", |case| {
+        let server = UnixDatagram::bind(case.path("socket"))?;
+        let mut job = launch(case, "refuse", MESSAGES)?;
+        let refused = case.try_checkpoint(&[])?.exited(REFUSED)?;
+        refused.refused(&["outside of the computation"])?;
+        std::fs::write(case.path("go"), "")?;
+        let out = job.wait(PATIENCE)?.success()?.out;
+        ensure_equal!(out.trim(), "4", "what the program saw");
+        ensure_equal!(server.recv(&mut [0; 8])?, 4, "length of a message");
+        Ok(())
+    })
+}
+
+/// A datagram socket whose other end is closed says so when something is sent.
+#[test]
+fn messages_to_the_outside_find_nobody_after_a_restart() -> Outcome {
+    if !has_python() {
+        return Ok(());
+    }
+    for policy in ["close", "reset"] {
+        case(&format!("external-messages-{policy}"), |case| {
+            let _server = UnixDatagram::bind(case.path("socket"))?;
+            let job = launch(case, policy, MESSAGES)?;
+            let out = restarted(case, job)?;
+            ensure_equal!(out.trim(), "ECONNREFUSED", "what the program saw");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Clients from outside that were not accepted yet are gone; the server goes on.
+#[test]
+fn who_waits_outside_is_dropped_at_a_restart() -> Outcome {
+    const SERVER: &str = r#"
+server = socket.socket()
+server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+server.bind(("127.0.0.1", 0))
+server.listen(5)
+open("port", "w").write(str(server.getsockname()[1]))
+told()
+server.setblocking(False)
+print(outcome(server.accept), outcome(lambda: socket.create_connection(server.getsockname()) and 1), flush=True)
+"#;
+    if !has_python() {
+        return Ok(());
+    }
+    for policy in ["close", "reset"] {
+        case(&format!("external-waiting-{policy}"), |case| {
+            let job = launch(case, policy, SERVER)?;
+            let port = std::fs::read_to_string(case.path("port"))?;
+            let client = TcpStream::connect(format!("127.0.0.1:{port}"))?;
+            case.checkpoint(&[])?;
+            let out = restarted(case, job)?;
+            drop(client);
+            ensure_equal!(out.trim(), "EAGAIN 1", "what the program saw");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Run where /run is ours: a log and a name service outside of the computation, which uses both.
+const SERVICES: &str = r#"
+set -eu
+rethaw=$1 checkpoints=$2
+mount -t tmpfs tmpfs /run
+mkdir -p /run/systemd/journal /run/nscd
+python3 -c '
+import socket, threading
+log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+log.bind("/run/systemd/journal/dev-log")
+names = socket.socket(socket.AF_UNIX)
+names.bind("/run/nscd/socket")
+names.listen(5)
+open("services", "w").close()
+kept = names.accept()
+while True:
+    print("log:", log.recv(99).decode(), flush=True)
+' &
+services=$!
+trap "kill $services" EXIT
+until [ -e services ]; do sleep 0.01; done
+program='
+import os, socket, time
+log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+log.connect("/run/systemd/journal/dev-log")
+names = socket.socket(socket.AF_UNIX)
+names.connect("/run/nscd/socket")
+log.send(b"before")
+open("ready", "w").close()
+while not os.path.exists("go"):
+    time.sleep(0.01)
+log.send(b"after")
+print("names:", names.recv(9), flush=True)
+'
+"$rethaw" launch -i never --dir "$checkpoints" -- python3 -c "$program" &
+until [ -e ready ]; do sleep 0.01; done
+"$rethaw" check "$checkpoints"
+"$rethaw" checkpoint --stop "$checkpoints"
+wait $! || true
+touch go
+"$rethaw" restart "$checkpoints"
+sleep 0.2
+"#;
+
+#[test]
+fn a_log_is_connected_again_and_a_name_service_has_hung_up() -> Outcome {
+    let namespace = ["--user", "--map-current-user", "--keep-caps", "--mount"];
+    let allowed = Command::new("unshare").args(namespace).arg("true").status();
+    if !has_python() || !allowed.is_ok_and(|status| status.success()) {
+        println!("SKIP: unshare --user --mount is not allowed here");
+        return Ok(());
+    }
+    case("external-services", |case| {
+        let mut command = case.command("unshare");
+        command.args(namespace).args(["sh", "-c", SERVICES, "sh"]);
+        command.arg(places::rethaw()?).arg(case.checkpoints());
+        let out = case.run("services", command)?.success()?.out;
+        for line in [
+            "log: before",
+            "log: after",
+            "names: b''",
+            "warning: ",
+            "nothing stops a checkpoint",
+        ] {
+            ensure!(out.contains(line), "`{line}` is missing in {out}");
+        }
+        Ok(())
+    })
 }

@@ -1,4 +1,5 @@
-//! Unix sockets whose other end is outside of the computation: here, in the test.
+//! Unix sockets whose other end is outside of the computation: here, in the test; servers under load, and at ports that the
+//! kernel does not give again yet.
 #![forbid(unsafe_code)]
 
 use rethaw_harness::{Case, Job, Outcome, PATIENCE, Result, STOPPED, case, ensure, wait_for};
@@ -123,6 +124,48 @@ fn a_connection_to_the_outside_comes_back_closed() -> Outcome {
 #[test]
 fn a_connection_to_the_outside_comes_back_cut_off() -> Outcome {
     cut_off("reset", "ConnectionResetError BrokenPipeError")
+}
+
+/// Who restarts a server whose port the kernel remembers (TIME_WAIT) is told what is waited for.
+#[test]
+fn a_wait_for_old_connections_is_told() -> Outcome {
+    const SERVER: &str = r#"
+import socket, time
+server = socket.socket()
+server.bind(("127.0.0.1", 0))
+server.listen(5)
+client = socket.create_connection(server.getsockname())
+server.accept()[0].close()
+client.close()
+open("ready", "w").close()
+while True:
+    time.sleep(1)
+"#;
+    if !has_python() {
+        return Ok(());
+    }
+    case("sockets-remembered", |case| {
+        let mut job = case.launch(&NEVER, &["python3", "-c", SERVER].map(OsStr::new))?;
+        case.wait_for_file(&case.path("ready"), PATIENCE)?;
+        case.checkpoint(&[])?;
+        case.kill_all()?;
+        job.wait(PATIENCE)?;
+        let mut restarted = case.restart(&NEVER)?;
+        wait_for("word of what is waited for", PATIENCE, || {
+            ensure!(
+                restarted.ended()?.is_none(),
+                "the restart ended: {}",
+                restarted.err()
+            );
+            Ok(restarted
+                .err()
+                .contains("has forgotten old connections at 127.0.0.1:")
+                .then_some(()))
+        })?;
+        restarted.signal(rustix::process::Signal::TERM);
+        restarted.wait(PATIENCE)?;
+        case.ensure_nothing_runs()
+    })
 }
 
 /// A client that has sent its request already is waited for, because a server accepts it in a moment.

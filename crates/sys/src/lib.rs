@@ -5,6 +5,7 @@ pub mod descriptor;
 pub mod inet;
 pub mod inet_diag;
 pub mod memory;
+pub mod mqueue;
 pub mod namespace;
 pub mod probe;
 pub mod proc;

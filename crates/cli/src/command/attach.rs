@@ -37,7 +37,7 @@ pub fn attach(args: &AttachArgs) -> Result<ExitCode> {
 }
 
 /// With its descendants, a process above this one would have to freeze this rethaw too.
-fn refuse_ancestor(pid: i32) -> Result<()> {
+pub(super) fn refuse_ancestor(pid: i32) -> Result<()> {
     let mut ancestor = Pid::own();
     while ancestor.0 > 0 {
         if ancestor.0 == pid {

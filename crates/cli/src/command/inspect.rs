@@ -238,6 +238,7 @@ fn look_at_description(description: &DescriptionV1, processes: &[ProcessV1]) -> 
         Some(DescriptionKind::Socket(socket)) => ("socket", socket_name(socket)),
         Some(DescriptionKind::EndedProcess(_)) => ("pidfd", "of an ended process".to_string()),
         Some(DescriptionKind::Inotify(inotify)) => ("inotify", format!("{} watched", inotify.watches.len())),
+        Some(DescriptionKind::Queue(queue)) => ("POSIX message queue", lossy(&queue.name)),
         Some(DescriptionKind::Ring(ring)) => ("io_uring", format!("{} entries", ring.sq_entries)),
         Some(DescriptionKind::TcpConnection(connection)) => ("TCP connection", connection_name(connection)),
         Some(DescriptionKind::Master(number)) => ("terminal", format!("master of /dev/pts/{number}")),

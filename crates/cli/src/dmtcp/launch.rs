@@ -79,6 +79,7 @@ pub fn settings(interval: Interval, port: u16) -> Settings {
         from_generation: 0,
         dmtcp_port: Some(port),
         ready: None,
+        check_after: None,
     }
 }
 

@@ -3,9 +3,9 @@
 use super::Supervisor;
 use super::schedule::Why;
 use super::writing::Order;
-use crate::control::{Reply, Request, Status, accept_request, send};
+use crate::control::{Checked, Reply, Request, Status, accept_request, send};
 use crate::duration::Interval;
-use crate::failure::{Failure, status};
+use crate::failure::{Failure, Result, status};
 use crate::message;
 use crate::sink::Sink;
 use crate::state::LastCheckpoint;
@@ -46,9 +46,30 @@ impl Supervisor {
                 });
                 answer(stream, &Reply::Accepted);
             }
+            Request::Check => self.checks.push(stream),
             Request::Kill => self.kill(stream),
             Request::Interval { seconds } => self.set_interval(seconds, stream),
         }
+    }
+
+    /// Answers who wants to know what would stop a checkpoint. While one is being written, the program may stand still.
+    pub(super) fn answer_checks(&mut self) {
+        if self.checks.is_empty() || self.writing.is_some() {
+            return;
+        }
+        let reply = match self.check() {
+            Ok(checked) => Reply::Checked(checked),
+            Err(failure) => failed(&failure),
+        };
+        for stream in std::mem::take(&mut self.checks) {
+            answer(stream, &reply);
+        }
+    }
+
+    /// Looks for what would stop a checkpoint.
+    pub(super) fn check(&mut self) -> Result<Checked> {
+        let options = self.engine_options(0, false);
+        Ok(rethaw_engine::checkpoint::check(&mut self.tree, &options)?.into())
     }
 
     fn kill(&mut self, stream: UnixStream) {
@@ -108,13 +129,13 @@ pub(super) fn tell_success(waiters: Vec<UnixStream>, last: &LastCheckpoint) {
 /// It is not.
 pub(super) fn tell_failure(waiters: Vec<UnixStream>, failure: &Failure) {
     for stream in waiters {
-        let refused = failure.status() == status::REFUSED;
-        answer(
-            stream,
-            &Reply::Failed {
-                sentence: failure.to_string(),
-                refused,
-            },
-        );
+        answer(stream, &failed(failure));
+    }
+}
+
+fn failed(failure: &Failure) -> Reply {
+    Reply::Failed {
+        sentence: failure.to_string(),
+        refused: failure.status() == status::REFUSED,
     }
 }

@@ -16,6 +16,8 @@ pub enum Outcome {
     Ended(Ended),
     /// It was checkpointed and ended on request.
     Stopped,
+    /// It was checked and ended.
+    Checked,
 }
 
 impl Outcome {
@@ -26,6 +28,7 @@ impl Outcome {
             Outcome::Ended(Ended::Signalled(signal)) => format!("was killed by {}", signal_name(signal)),
             Outcome::Ended(Ended::Unknown) => "ended".to_string(),
             Outcome::Stopped => "was stopped after a checkpoint".to_string(),
+            Outcome::Checked => "was ended after a check".to_string(),
         }
     }
 
@@ -41,6 +44,7 @@ impl Outcome {
                 ExitCode::from(status::FAILED)
             }
             Outcome::Stopped => ExitCode::from(STOPPED),
+            Outcome::Checked => ExitCode::SUCCESS,
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::failure::Result;
 use crate::message;
 use crate::place::{Seen, resident_bytes};
 use crate::registry::{Entry, Registration};
+use crate::sink::Sink;
 use crate::slurm;
 use crate::state::{JobSeen, LastCheckpoint};
 use nix::sys::signal::Signal;
@@ -53,10 +54,12 @@ pub struct Settings {
     pub dmtcp_port: Option<u16>,
     /// Told once the computation runs (`--detach`).
     pub ready: Option<std::fs::File>,
+    /// End the computation after this time, once it is checked what would stop a checkpoint.
+    pub check_after: Option<Duration>,
 }
 
 /// How long the freeze waits for threads in uninterruptible sleep.
-const FREEZE_TIMEOUT: Duration = Duration::from_secs(30);
+pub const FREEZE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Supervisor {
     /// Records that the computation runs here and now.
@@ -88,6 +91,9 @@ impl Supervisor {
     }
 
     fn register(&mut self) {
+        if let Sink::Nowhere = self.sink {
+            return;
+        }
         let (Some(supervisor), Some(main)) = (self.state.supervisor.clone(), self.state.main.clone()) else {
             return;
         };
@@ -221,7 +227,9 @@ impl Supervisor {
         self.state.ended = Some(outcome.describe());
         self.remember();
         let waiters = self.ordered.take().map(|order| order.waiters).unwrap_or_default();
-        clients::tell_failure(waiters, &rethaw_engine::Error::Ended.into());
+        let checks = std::mem::take(&mut self.checks);
+        let left = waiters.into_iter().chain(checks).collect();
+        clients::tell_failure(left, &rethaw_engine::Error::Ended.into());
         self.registration = None;
         if outcome == Outcome::Stopped
             && self.settings.requeue

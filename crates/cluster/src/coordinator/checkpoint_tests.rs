@@ -339,7 +339,11 @@ fn a_node_lost_in_the_meantime_ends_the_computation() {
     };
     assert_eq!(cause.sentence, "n1 was lost: it is gone");
     bench.join(7, "n1", None);
-    assert_eq!(bench.told(|order| matches!(order, Order::Refused(_))), [7]);
+    assert_eq!(
+        bench.told(|order| matches!(order, Order::Kill(_))),
+        [7],
+        "it ends too"
+    );
 }
 
 #[test]
@@ -394,7 +398,29 @@ fn who_joins_in_the_pause_waits() {
         assert!(bench.all_say(2, &step(1)).told(welcomes).is_empty());
     }
     bench.say(0, committed(1));
-    assert_eq!(bench.told(|order| matches!(order, Order::Refused(_))), [7]);
+    assert_eq!(bench.told(|order| matches!(order, Order::Kill(_))), [7]);
+}
+
+#[test]
+fn between_two_attempts_agents_and_programs_come_in() {
+    let mut bench = Bench::of(2);
+    bench.request(1, false);
+    bench.join(7, "n7", None);
+    let start = Command::StartOn {
+        ticket: 1,
+        node: "n1".to_string(),
+        program: Program {
+            command: Vec::new(),
+            environment: Vec::new(),
+            folder: Vec::new(),
+        },
+    };
+    bench.event(Event::Command(start));
+    bench.say(1, passing(1));
+    assert_eq!(bench.told(|order| matches!(order, Order::Welcome(_))), [7]);
+    assert_eq!(bench.told(|order| matches!(order, Order::Start(_))), [1]);
+    bench.pass(Duration::from_millis(100));
+    assert_eq!(bench.told(|order| matches!(order, Order::Freeze(_))), [0, 1, 7]);
 }
 
 #[test]

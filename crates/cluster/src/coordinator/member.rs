@@ -1,7 +1,7 @@
 //! Agents come and go.
 
 use super::*;
-use crate::message::{Abort, Kill, Refused, VERSION, Welcome};
+use crate::message::{Abort, Refused, VERSION, Welcome};
 
 /// Numbers that agents may want are below; more agents than that never come.
 const MAX_NUMBER: u32 = 1 << 24;

@@ -81,15 +81,22 @@ impl Coordinator {
         let mut moves = Vec::new();
         for (image, key) in takers {
             let Some(hello) = pool.remove(&key) else { continue };
+            // The list goes to everybody: what stays where it was is left out.
+            let stays = image.addresses.iter().all(|old| hello.addresses.contains(old));
+            let moved = |addresses: &Vec<String>| if stays { Vec::new() } else { addresses.clone() };
             moves.push(NodeMove {
                 agent: image.agent,
-                old: image.addresses.clone(),
-                new: hello.addresses.clone(),
+                old: moved(&image.addresses),
+                new: moved(&hello.addresses),
                 image: image.image.clone(),
                 old_node: image.node.clone(),
                 new_node: hello.node.clone(),
             });
             self.take_in(key, hello, image.agent);
+        }
+        for (key, hello) in &pool {
+            // It may have been one already; whatever it runs is none of this computation any more.
+            self.starts_lost(*key, &hello.node);
         }
         self.joining = pool.into_iter().collect();
         moves.sort_by_key(|one| one.agent);

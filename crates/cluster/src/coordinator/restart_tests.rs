@@ -67,6 +67,15 @@ fn all_rebuild_then_all_go() {
 }
 
 #[test]
+fn addresses_of_nodes_that_stay_are_left_out() {
+    let mut bench = restart(&["a", "b"]);
+    bench.join(0, "a", None).join(1, "y", None);
+    let prepare = prepare(&bench);
+    let addresses = |agent| prepare.of(agent).map(|one| (one.old.len(), one.new.len()));
+    assert_eq!((addresses(0), addresses(1)), (Some((0, 0)), Some((1, 1))));
+}
+
+#[test]
 fn each_gets_the_image_that_suits_it() {
     let mut bench = restart(&["a", "b", "c", "d"]);
     bench.join(5, "d", None);
@@ -145,7 +154,7 @@ fn agents_that_do_not_come_are_not_waited_for_for_ever() {
         _ => None,
     });
     assert_eq!(cause.unwrap(), "1 of 3 agents have joined within 120 s");
-    assert_eq!(bench.told(|order| matches!(order, Order::Refused(_))), [0]);
+    assert_eq!(bench.told(|order| matches!(order, Order::Kill(_))), [0]);
 }
 
 #[test]

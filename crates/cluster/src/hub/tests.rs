@@ -121,3 +121,163 @@ fn what_was_said_last_arrives() {
         }
     }
 }
+
+/// Does its part until this order comes.
+fn until(link: &Link, stop: fn(&Order) -> bool) -> Order {
+    loop {
+        let order = order(link);
+        if stop(&order) {
+            return order;
+        }
+        let report = match order {
+            Order::Freeze(one) => Report::Frozen(Frozen {
+                attempt: one.attempt,
+                ends: Vec::new(),
+            }),
+            Order::Drain(one) => Report::Drained(Drained { attempt: one.attempt }),
+            Order::Collect(one) => Report::Collected(Collected { attempt: one.attempt }),
+            Order::Resume(one) => Report::Written(Written {
+                attempt: one.attempt,
+                ..Written::default()
+            }),
+            Order::Commit(one) => Report::Committed(Committed { attempt: one.attempt }),
+            Order::Welcome(_) => continue,
+            other => panic!("{other:?}"),
+        };
+        link.send(report).unwrap();
+    }
+}
+
+/// At each step an agent dies: the others hear of it and run on; it comes back, and the next checkpoint is whole.
+#[test]
+fn an_agent_dies_in_a_checkpoint_and_comes_back() {
+    let steps: [fn(&Order) -> bool; 4] = [
+        |order| matches!(order, Order::Freeze(_)),
+        |order| matches!(order, Order::Drain(_)),
+        |order| matches!(order, Order::Collect(_)),
+        |order| matches!(order, Order::Resume(_)),
+    ];
+    for step in steps {
+        let secret = Secret::generate().unwrap();
+        let (hub, address) = hub(&secret);
+        let zero = hub.local_link(hello("a")).unwrap();
+        let one = Link::connect(&[address], &secret, hello("b")).unwrap();
+        let two = Link::connect(&[address], &secret, hello("c")).unwrap();
+        while hub.nodes().unwrap().len() < 3 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        hub.request(1, false, "");
+        std::thread::scope(|scope| {
+            let is_abort = |order: &Order| matches!(order, Order::Abort(_));
+            let others = [&zero, &one].map(|link| scope.spawn(move || until(link, is_abort)));
+            until(&two, step);
+            drop(two);
+            for other in others {
+                let Order::Abort(abort) = other.join().unwrap() else {
+                    panic!()
+                };
+                assert_eq!((abort.node.as_str(), abort.keep_image), ("c", false));
+            }
+        });
+        assert!(
+            matches!(verdict(&hub).outcome, Outcome::Failed(cause) if cause.to_string().starts_with("c: "))
+        );
+        let number = Some(2);
+        let two = Link::connect(
+            &[address],
+            &secret,
+            Hello {
+                agent: number,
+                ..hello("c")
+            },
+        )
+        .unwrap();
+        assert_eq!(welcome(&two), 2);
+        hub.request(2, false, "");
+        std::thread::scope(|scope| {
+            let is_done = |order: &Order| matches!(order, Order::Done(_));
+            for link in [&zero, &one, &two] {
+                scope.spawn(move || until(link, is_done));
+            }
+        });
+        assert_eq!(verdict(&hub).outcome, Outcome::Committed);
+    }
+}
+
+#[test]
+fn the_coordinator_dies_in_a_checkpoint() {
+    let secret = Secret::generate().unwrap();
+    let (hub, address) = hub(&secret);
+    let one = Link::connect(&[address], &secret, hello("b")).unwrap();
+    assert_eq!(welcome(&one), 1);
+    hub.request(1, false, "");
+    assert!(matches!(order(&one), Order::Freeze(_)));
+    drop(hub);
+    assert!(
+        matches!(one.recv(SOON), Err(Error::Lost(_))),
+        "its cue to let everything run again"
+    );
+}
+
+#[test]
+fn a_restart_on_other_nodes() {
+    let secret = Secret::generate().unwrap();
+    let (hub, address) = hub(&secret);
+    let image = |agent: u32| PlannedImage {
+        agent,
+        node: format!("old{agent}"),
+        addresses: vec![format!("10.0.0.{agent}")],
+        image: format!("image{agent}").into_bytes(),
+    };
+    hub.restart(RestartPlan {
+        generation: 3,
+        images: (0..3).map(image).collect(),
+    });
+    let zero = hub.local_link(hello("a")).unwrap();
+    let one = Link::connect(
+        &[address],
+        &secret,
+        Hello {
+            agent: Some(2),
+            ..hello("b")
+        },
+    )
+    .unwrap();
+    let two = Link::connect(&[address], &secret, hello("c")).unwrap();
+    for (link, number) in [(&zero, 0), (&one, 2), (&two, 1)] {
+        assert_eq!(welcome(link), number);
+        let Order::Prepare(prepare) = order(link) else {
+            panic!()
+        };
+        assert_eq!(
+            prepare.of(number).unwrap().image,
+            format!("image{number}").into_bytes()
+        );
+        link.send(Report::Prepared(Prepared {})).unwrap();
+    }
+    for link in [&zero, &one, &two] {
+        assert!(matches!(order(link), Order::Go(_)));
+    }
+    let is_restarted = |news: &News| *news == News::Restarted { generation: 3 };
+    while !is_restarted(&hub.news(SOON).unwrap().expect("news")) {}
+}
+
+#[test]
+fn all_end_when_the_user_wants_it() {
+    let secret = Secret::generate().unwrap();
+    let (hub, address) = hub(&secret);
+    let zero = hub.local_link(hello("a")).unwrap();
+    let one = Link::connect(&[address], &secret, hello("b")).unwrap();
+    assert_eq!((welcome(&zero), welcome(&one)), (0, 1));
+    hub.kill();
+    for link in [zero, one] {
+        assert!(matches!(order(&link), Order::Kill(_)));
+        link.send(Report::Ended(Ended { status: None })).unwrap();
+    }
+    let is_over = |news: &News| *news == News::Over { silent: Vec::new() };
+    while !is_over(&hub.news(SOON).unwrap().expect("news")) {}
+    // Somebody who comes too late.
+    let late = Link::connect(&[address], &secret, hello("c")).unwrap();
+    assert!(matches!(order(&late), Order::Kill(_)));
+    assert!(matches!(late.recv(SOON), Err(Error::Lost(_))));
+}

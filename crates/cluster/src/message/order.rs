@@ -255,7 +255,7 @@ pub struct NodeMove {
     /// Who rebuilds it; also the number of the image.
     #[prost(uint32, tag = "1")]
     pub agent: u32,
-    /// IP addresses of the node where it was.
+    /// IP addresses of the node where it was. This and the next are empty if it is there again.
     #[prost(string, repeated, tag = "2")]
     pub old: Vec<String>,
     /// IP addresses of the node where it will be.

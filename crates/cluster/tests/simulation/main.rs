@@ -24,6 +24,8 @@ fn cases(usual: u32) -> ProptestConfig {
         .and_then(|text| text.parse().ok());
     ProptestConfig {
         cases: given.unwrap_or(usual),
+        // What fails is printed, and small.
+        failure_persistence: None,
         ..ProptestConfig::default()
     }
 }

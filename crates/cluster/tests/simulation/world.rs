@@ -93,6 +93,7 @@ pub struct World {
     whole: BTreeSet<Key>,
     folder: Folder,
     restart_failed: bool,
+    last_key: u64,
 }
 
 impl World {
@@ -114,6 +115,7 @@ impl World {
             whole: BTreeSet::new(),
             folder: Folder::default(),
             restart_failed: false,
+            last_key: 1000,
             scenario,
         };
         world.plan_ahead();
@@ -152,6 +154,11 @@ impl World {
                 Happening::In(Event::Joined(key, hello(wish))),
             );
         }
+        self.plan_wishes(requests, starts, stop);
+    }
+
+    /// What the user wants, and when the coordinator dies.
+    fn plan_wishes(&mut self, requests: usize, starts: usize, stop: bool) {
         for ticket in 0..requests as u64 {
             let stop = stop && ticket == 1;
             let request = Command::Request {
@@ -254,17 +261,38 @@ impl World {
             Happening::In(event) => self.arrives(event),
             Happening::Out(key, order) => self.agent_gets(key, order),
             Happening::Worked(key, report, attempt) => self.worked(key, report, attempt),
-            Happening::Alone(key) => {
-                if let Some(agent) = self.agents.get_mut(&key) {
-                    agent.is_alone();
-                }
-            }
+            Happening::Alone(key) => self.is_alone(key),
             Happening::CoordinatorDies => {
                 self.coordinator = None;
                 let whole: Vec<Key> = self.whole.iter().copied().collect();
                 whole.into_iter().for_each(|key| self.close(key));
             }
         }
+    }
+
+    /// An agent has lost its coordinator. It may come back.
+    fn is_alone(&mut self, key: Key) {
+        let Some(agent) = self.agents.get_mut(&key) else {
+            return;
+        };
+        agent.is_alone();
+        if self.coordinator.is_none() || agent.has_left || agent.program != Program::Runs {
+            return;
+        }
+        let number = agent.number;
+        if self.random.below(2) == 0 || self.agents.len() > 20 {
+            return;
+        }
+        // Nobody else: the old connection is of no use to it any more.
+        let agent = self.agents.remove(&key);
+        self.whole.remove(&key);
+        self.last_key += 1;
+        let key = Key(self.last_key);
+        self.agents.extend(agent.map(|agent| (key, agent)));
+        self.whole.insert(key);
+        self.wires.insert(key, (self.now, self.now));
+        let time = self.now + self.delay();
+        self.at(time, Happening::In(Event::Joined(key, hello(number))));
     }
 
     fn arrives(&mut self, event: Event) {

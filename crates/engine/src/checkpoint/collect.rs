@@ -1,13 +1,15 @@
 //! Collect: the state of a frozen computation, as records and a list of pages.
 
-use super::Options;
 use super::freeze::{Frozen, FrozenProcess};
 use super::kinship;
+use super::refusals::Refusals;
 use super::snapshot::{self, Copy};
+use super::{Options, changes};
 use crate::error::{Context, Error};
-use crate::resource::descriptor::Descriptions;
+use crate::resource::descriptor::{Descriptions, Surroundings};
 use crate::resource::file::{Names, folder};
 use crate::resource::memory::PageRange;
+use crate::resource::namespaces::Usual;
 use crate::resource::numbers::Numbers;
 use crate::resource::object::{Object, Objects};
 use crate::resource::socket::Farewell;
@@ -21,7 +23,7 @@ use rethaw_image::record::{
     ClocksV1, ComputationV1, DescriptionKind, DescriptionV1, PipeV1, ProcessV1, TakenV1, TerminalV1,
 };
 use rethaw_sys::namespace;
-use rethaw_sys::proc::{self, Maps, Pid};
+use rethaw_sys::proc::{self, Maps, Pid, Tid};
 use rethaw_sys::remote::{Foothold, Remote};
 use rethaw_sys::task;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,97 +50,165 @@ pub(crate) struct Collected {
     pub written_files: Vec<File>,
     /// TCP sockets of a computation that is to end with this checkpoint.
     pub farewell: Farewell,
+    /// What will not come back quite as it is.
+    pub changes: Vec<String>,
 }
 
-/// Collects all processes; makes a copy of each when `copy` is set.
-pub(crate) fn collect(tree: &Tree, frozen: &mut Frozen, options: &Options, copy: bool) -> Result<Collected> {
-    let pids: BTreeSet<Pid> = frozen.processes.iter().map(|process| process.pid).collect();
-    let names = Names::new(pids.iter().copied(), options.save_open_files);
-    let mut objects = Objects::new(names);
-    let mut descriptions = Descriptions::default();
-    let mut pages = Vec::new();
-    let mut copies = BTreeMap::new();
-    let each = frozen.processes.iter();
-    let mut processes = each
-        .map(|process| look_at(process, &pids, &mut descriptions, &mut objects))
-        .collect::<Result<Vec<_>>>()?;
+/// Collects all processes; makes a copy of each when `copy` is set. Where refusals are gathered, what is refused is
+/// missing in what is collected.
+pub(crate) fn collect(
+    tree: &Tree,
+    frozen: &mut Frozen,
+    options: &Options,
+    copy: bool,
+    refusals: &Refusals,
+) -> Result<Collected> {
+    let (mut processes, mut descriptions, mut objects) = look_at_all(tree, frozen, options, refusals)?;
     let mut ended = kinship::relate(tree, frozen, &mut processes)?;
-    let threads = |process: &FrozenProcess| process.threads.iter().map(|t| t.stopped.tid()).collect();
-    let members: Vec<_> = frozen
-        .processes
-        .iter()
-        .map(|process| (process.speaker(), threads(process)))
-        .collect();
-    sharing::collect(&members, &mut processes)?;
+    sharing::collect(&members(frozen), &mut processes, refusals)?;
     descriptions
         .iter()
         .for_each(|seen| objects.names.know(seen.path()));
     // What is most often refused comes before anything is done inside the processes.
     let numbers = Numbers::of(frozen)?;
-    let (mut records, pipes) =
-        descriptions.collect(&mut objects, &numbers, &options.launcher, options.external)?;
-    let terminals = descriptions.terminals(&numbers, &mut records)?;
-    let mut sysv = SystemV::look(&frozen.processes, &processes)?;
-    let speakers: Vec<Pid> = frozen.processes.iter().map(FrozenProcess::speaker).collect();
-    let mut issuers = Issuers::new(&speakers, &processes, &records);
-    // A copy would become the child of a process that adopts orphans itself, and be seen by it: no more then, and in the
-    // end none. Parents come before children.
-    let mut adopts = false;
-    for (stream, (frozen, record)) in (0..).zip(frozen.processes.iter_mut().zip(&mut processes)) {
-        let shared = Shared {
-            descriptions: &descriptions,
-            objects: &mut objects,
-            sysv: &mut sysv,
-            ended: &mut ended,
-            issuers: &mut issuers,
-        };
-        let (ranges, made) = collect_process(frozen, stream, record, shared, copy && !adopts)?;
-        copies.extend(made.map(|made| (frozen.speaker(), made)));
-        pages.push((frozen.speaker(), ranges));
-        adopts |= record.child_subreaper;
+    let around = Surroundings {
+        known: &options.launcher,
+        external: options.external,
+        refusals,
+    };
+    let (mut records, pipes) = descriptions.collect(&mut objects, &numbers, &around)?;
+    let terminals = descriptions.terminals(&numbers, &mut records, refusals)?;
+    let mut sysv = SystemV::look(&frozen.processes, &processes, refusals)?;
+    let mut issuers = Issuers::new(&speakers(frozen), &processes, &records);
+    let shared = Shared {
+        descriptions: &descriptions,
+        objects: &mut objects,
+        sysv: &mut sysv,
+        ended: &mut ended,
+        issuers: &mut issuers,
+        refusals,
+    };
+    let Entered { pages, copies } = enter(frozen, &mut processes, shared, copy)?;
+    // Who adopts orphans or uses a ring is known only of processes that were asked.
+    let all_asked = processes.iter().all(|process| process.memory.is_some());
+    if all_asked {
+        refusals.pass(kinship::refuse_unbuildable(processes.iter().chain(&ended)))?;
     }
-    issuers.finish(&processes, &mut records, descriptions.all())?;
-    kinship::refuse_unbuildable(processes.iter().chain(&ended))?;
-    if adopts {
-        copies.clear();
+    if all_asked && !descriptions.lacks_ring(&records) {
+        refusals.pass(issuers.finish(&processes, &mut records, descriptions.all()))?;
     }
+    let neighbours = objects.names.neighbours();
+    let objects = objects.into_vec();
+    let changes = changes::of_descriptions(descriptions.iter(), &records)
+        .chain(changes::of_processes(&frozen.processes, &processes))
+        .chain(changes::of_objects(&objects))
+        .collect();
     Ok(Collected {
         computation: ComputationV1 {
             terminal: descriptions.outside_terminal(frozen, &processes, &records)?,
-            neighbours: objects.names.neighbours(),
+            neighbours,
             ..computation(tree, options, &processes)?
         },
         processes,
         ended,
         written_files: descriptions.written_files(&records)?,
-        farewell: if options.stop {
-            Farewell::of(descriptions.iter(), &records)
-        } else {
-            Farewell::default()
-        },
+        farewell: Farewell::of(options.stop, descriptions.iter(), &records),
         descriptions: records,
         pipes,
         terminals,
-        objects: objects.into_vec(),
+        objects,
+        changes,
         sysv,
         pages,
         copies,
     })
 }
 
+fn speakers(frozen: &Frozen) -> Vec<Pid> {
+    frozen.processes.iter().map(FrozenProcess::speaker).collect()
+}
+
+/// The processes, each with all its threads.
+fn members(frozen: &Frozen) -> Vec<(Pid, Vec<Tid>)> {
+    let threads = |process: &FrozenProcess| process.threads.iter().map(|t| t.stopped.tid()).collect();
+    let each = frozen.processes.iter();
+    each.map(|process| (process.speaker(), threads(process)))
+        .collect()
+}
+
+/// What came of what was done inside of the processes.
+struct Entered {
+    pages: Vec<(Pid, Vec<PageRange>)>,
+    copies: BTreeMap<Pid, Copy>,
+}
+
+/// Collects of each process what only itself is told.
+fn enter(
+    frozen: &mut Frozen,
+    processes: &mut [ProcessV1],
+    mut shared: Shared<'_>,
+    copy: bool,
+) -> Result<Entered> {
+    let mut entered = Entered {
+        pages: Vec::new(),
+        copies: BTreeMap::new(),
+    };
+    // A copy would become the child of a process that adopts orphans itself, and be seen by it: no more then, and in the
+    // end none. Parents come before children.
+    let mut adopts = false;
+    for (stream, (frozen, record)) in (0..).zip(frozen.processes.iter_mut().zip(processes)) {
+        let (ranges, made) = collect_process(frozen, stream, record, &mut shared, copy && !adopts)?;
+        entered.copies.extend(made.map(|made| (frozen.speaker(), made)));
+        entered.pages.push((frozen.speaker(), ranges));
+        adopts |= record.child_subreaper;
+    }
+    if adopts {
+        entered.copies.clear();
+    }
+    Ok(entered)
+}
+
+/// What can be seen of all processes from outside.
+fn look_at_all(
+    tree: &Tree,
+    frozen: &Frozen,
+    options: &Options,
+    refusals: &Refusals,
+) -> Result<(Vec<ProcessV1>, Descriptions, Objects)> {
+    let pids: BTreeSet<Pid> = frozen.processes.iter().map(|process| process.pid).collect();
+    let mut objects = Objects::new(Names::new(pids.iter().copied(), options.save_open_files));
+    let mut descriptions = Descriptions::default();
+    let usual = Usual::of(tree);
+    let each = frozen.processes.iter();
+    let processes = each
+        .map(|process| {
+            look_at(
+                process,
+                (&usual, &pids),
+                &mut descriptions,
+                &mut objects,
+                refusals,
+            )
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok((processes, descriptions, objects))
+}
+
 /// What can be seen of a process from outside.
 fn look_at(
     process: &FrozenProcess,
-    members: &BTreeSet<Pid>,
+    (usual, members): (&Usual, &BTreeSet<Pid>),
     descriptions: &mut Descriptions,
     objects: &mut Objects,
+    refusals: &Refusals,
 ) -> Result<ProcessV1> {
     let speaker = process.speaker();
     process::refuse_unreadable(speaker)?;
+    refusals.pass(usual.refuse_others(speaker))?;
     let mut record = process::collect_outside(process.pid, speaker)?;
     record.descriptors = descriptions.add_process(speaker)?;
     record.stopped_by = process.stopped_by;
-    folder::collect_current(speaker, &mut record, objects, members)?;
+    refusals.pass(folder::collect_current(speaker, &mut record, objects, members))?;
     Ok(record)
 }
 
@@ -149,6 +219,7 @@ struct Shared<'a> {
     sysv: &'a mut SystemV,
     ended: &'a mut [ProcessV1],
     issuers: &'a mut Issuers,
+    refusals: &'a Refusals,
 }
 
 /// Memory, threads, and what only the process itself is told.
@@ -156,27 +227,34 @@ fn collect_process(
     frozen: &mut FrozenProcess,
     stream: u32,
     record: &mut ProcessV1,
-    shared: Shared<'_>,
+    shared: &mut Shared<'_>,
     copy: bool,
 ) -> Result<(Vec<PageRange>, Option<Copy>)> {
     let pid = frozen.speaker();
-    refuse_what_cannot_be_asked(pid)?;
+    let refusals = shared.refusals;
+    let refused_before = refusals.count();
+    refusals.pass(refuse_what_cannot_be_asked(pid))?;
     let maps = Maps::read(pid).context_proc()?;
-    let going_on = frozen
-        .threads
-        .iter_mut()
-        .map(|thread| thread::settle(pid, thread))
-        .collect::<Result<Vec<_>>>()?;
-    let (mut address_space, ranges) = memory::collect(pid, stream, &maps, shared.objects)?;
+    let mut going_on = Vec::new();
+    for thread in &mut frozen.threads {
+        going_on.extend(refusals.pass(thread::settle(pid, thread))?);
+    }
+    let (mut address_space, ranges) = memory::collect(pid, stream, &maps, shared.objects, refusals)?;
+    if refusals.count() > refused_before {
+        // It is not entered: it may stand its ground (seccomp), or wait for itself (userfaultfd).
+        return Ok((ranges, None));
+    }
     let stack_pointers: Vec<u64> = going_on.iter().map(|thread| thread.registers.sp()).collect();
-    let foothold = foothold::borrow(pid, &maps, &stack_pointers)?;
+    let Some(foothold) = refusals.pass(foothold::borrow(pid, &maps, &stack_pointers))? else {
+        return Ok((ranges, None));
+    };
     if let Some(leader) = frozen.threads.first() {
         record.pending = leader
             .stopped
             .pending(true)
             .context(|| format!("cannot read signals of process {pid}"))?;
     }
-    let issuers = shared.issuers;
+    let issuers = &mut *shared.issuers;
     let ask = |record: &mut ProcessV1, remote: &mut Remote<'_>| {
         process::collect_inside(pid, record, remote)?;
         shared
@@ -187,13 +265,16 @@ fn collect_process(
         memory::collect_inside(pid, &mut address_space, remote)?;
         shared.objects.find_present(pid, remote)?;
         let mappings = &address_space.mappings;
-        shared.sysv.collect(pid, record, mappings, remote, &foothold)?;
+        shared
+            .sysv
+            .collect(pid, record, mappings, remote, &foothold, refusals)?;
         let wanted = copy && !record.child_subreaper;
         wanted
             .then(|| snapshot::copy_process(pid, remote, &foothold))
             .transpose()
     };
-    let collected = collect_threads(frozen, &going_on, &foothold, record, issuers, ask);
+    let issue = |tid, remote: &mut Remote<'_>| refusals.pass(issuers.ask(pid, tid, remote)).map(drop);
+    let collected = collect_threads(frozen, &going_on, &foothold, record, issue, ask);
     // Whatever came of it: the program gets back what was borrowed.
     let back = foothold
         .give_back()
@@ -201,21 +282,22 @@ fn collect_process(
     let made = collected?;
     back?;
     if pid != frozen.pid {
-        let leader =
-            thread::ended_leader(record, &address_space).ok_or_else(|| main_thread_ended(frozen.pid))?;
-        record.threads.insert(0, leader);
+        match thread::ended_leader(record, &address_space) {
+            Some(leader) => record.threads.insert(0, leader),
+            None => refusals.note(main_thread_ended(frozen.pid))?,
+        }
     }
     record.memory = Some(address_space);
     Ok((ranges, made))
 }
 
-/// All threads; in the leader, `ask` asks for what only the process itself is told, and makes the copy.
+/// All threads, each of which `issue` asks; in the leader, `ask` asks for what only the process itself is told, and makes the copy.
 fn collect_threads(
     frozen: &mut FrozenProcess,
     going_on: &[GoingOn],
     foothold: &Foothold,
     record: &mut ProcessV1,
-    issuers: &mut Issuers,
+    mut issue: impl FnMut(Tid, &mut Remote<'_>) -> Result<()>,
     ask: impl FnOnce(&mut ProcessV1, &mut Remote<'_>) -> Result<Option<Copy>>,
 ) -> Result<Option<Copy>> {
     let pid = frozen.speaker();
@@ -224,7 +306,7 @@ fn collect_threads(
     for (thread, going_on) in frozen.threads.iter_mut().zip(going_on) {
         let tid = thread.stopped.tid();
         let collected = thread::collect(pid, thread, going_on, foothold, |remote| {
-            issuers.ask(pid, tid, remote)?;
+            issue(tid, remote)?;
             if let Some(ask) = ask.take() {
                 made = ask(record, remote)?;
             }

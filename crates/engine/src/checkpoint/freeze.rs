@@ -393,7 +393,7 @@ fn tasks_of(pid: Pid) -> Result<Vec<Tid>> {
     }
 }
 
-fn cannot_seize(pid: Pid, tid: Tid, source: std::io::Error) -> Error {
+pub(super) fn cannot_seize(pid: Pid, tid: Tid, source: std::io::Error) -> Error {
     let tracer = proc::Status::read((pid, tid)).map_or(0, |status| status.tracer);
     if tracer != 0 {
         return Error::Traced { pid: pid.0, tracer };

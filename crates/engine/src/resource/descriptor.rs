@@ -4,10 +4,11 @@
 use super::numbers::Numbers;
 use super::object::Objects;
 use super::thread::ContextProc;
-use super::{device, epoll, event, file, inotify, lock, owner, pidfd, pipe, socket, terminal, uring};
+use super::{device, epoll, event, file, inotify, lock, mqueue, owner, pidfd, pipe, socket, terminal, uring};
 use crate::Result;
 use crate::checkpoint::External;
 use crate::checkpoint::freeze::Frozen;
+use crate::checkpoint::refusals::Refusals;
 use crate::error::{Context, Error};
 use crate::launcher::{self, Inherited};
 use rethaw_image::record::{
@@ -48,6 +49,15 @@ pub(crate) struct Descriptions {
     /// Descriptors of which /proc does not tell whether execve(2) closes them.
     unclear: BTreeSet<(Pid, i32)>,
     watched: inotify::Found,
+}
+
+/// What their descriptions are looked at with.
+pub(crate) struct Surroundings<'a> {
+    /// What the program inherited from its launcher.
+    pub known: &'a [Inherited],
+    /// What to do about connections to the outside.
+    pub external: External,
+    pub refusals: &'a Refusals,
 }
 
 /// The processes whose descriptors these are.
@@ -160,39 +170,57 @@ impl Descriptions {
         Ok(self.seen.len() as u32)
     }
 
-    /// Collects what every description is of.
+    /// Whether an io_uring instance was refused, so that its record is missing.
+    pub fn lacks_ring(&self, records: &[DescriptionV1]) -> bool {
+        let mut each = self.seen.iter().zip(records);
+        each.any(|(seen, record)| record.kind.is_none() && uring::is_ring(seen))
+    }
+
+    /// Collects what every description is of. What is refused has no kind.
     pub fn collect(
         &mut self,
         objects: &mut Objects,
         numbers: &Numbers,
-        known: &[Inherited],
-        external: External,
+        surroundings: &Surroundings<'_>,
     ) -> Result<(Vec<DescriptionV1>, Vec<PipeV1>)> {
+        let refusals = surroundings.refusals;
         self.watched = inotify::Found::search(&self.seen, &self.processes.folders);
-        let unix = socket::look(self, known, external)?;
+        let unix = socket::look(self, surroundings)?;
         let mut pipes = pipe::Pipes::default();
         let mut records = Vec::new();
         let around = socket::Around::look(&self.seen, &self.processes, unix)?;
         for (id, seen) in (1..).zip(&self.seen) {
-            let kind = match launcher::slot((seen.pid, seen.fd), &seen.duplicate, seen.info.flags, known) {
-                Some(slot) => DescriptionKind::Launcher(slot),
-                None => self.kind(id, objects, &mut pipes, &around)?,
+            let slot = launcher::slot(
+                (seen.pid, seen.fd),
+                &seen.duplicate,
+                seen.info.flags,
+                surroundings.known,
+            );
+            let kind = match slot {
+                Some(slot) => Some(DescriptionKind::Launcher(slot)),
+                None if around.is_refused(id) => None,
+                None => refusals.pass(self.kind(id, objects, &mut pipes, &around))?,
             };
             records.push(DescriptionV1 {
                 id,
                 flags: seen.info.flags & !((libc::O_CLOEXEC | libc::O_ASYNC) as u32),
-                kind: Some(kind),
+                kind,
                 locks: lock::collect(seen, numbers),
                 owner: owner::collect(seen, numbers),
             });
         }
-        let pipes = pipes.collect(&self.seen, &records)?;
+        let pipes = pipes.collect(&self.seen, &records, refusals)?;
         Ok((records, pipes))
     }
 
     /// Collects the pseudo-terminals among them.
-    pub fn terminals(&self, numbers: &Numbers, records: &mut [DescriptionV1]) -> Result<Vec<TerminalV1>> {
-        terminal::collect(numbers, &self.seen, records)
+    pub fn terminals(
+        &self,
+        numbers: &Numbers,
+        records: &mut [DescriptionV1],
+        refusals: &Refusals,
+    ) -> Result<Vec<TerminalV1>> {
+        terminal::collect(numbers, &self.seen, records, refusals)
     }
 
     /// The launcher's terminal, if it is among them.
@@ -243,8 +271,8 @@ impl Descriptions {
         let stat = fstat(&seen.duplicate).context(|| format!("cannot look at {}", seen.name()))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Fifo => Ok(pipes.end(seen, stat.st_ino, &objects.names)),
-            FileType::RegularFile if is_message_queue(seen) => {
-                Err(seen.refused("a POSIX message queue, whose messages cannot be looked at (mq_open)"))
+            FileType::RegularFile if mqueue::is_queue(seen) => {
+                mqueue::collect(seen, id, &self.seen, &self.processes)
             }
             FileType::RegularFile if target == b"/secretmem (deleted)" => {
                 Err(seen.refused("secret memory (memfd_secret)"))
@@ -268,15 +296,14 @@ fn keeps_flag(description: &OwnedFd) -> bool {
     rustix::fs::fcntl_getfl(description).is_ok_and(|flags| flags.contains(OFlags::CLOEXEC))
 }
 
-/// Whether it is on the mqueue file system (mq_overview(7)).
-fn is_message_queue(seen: &Seen) -> bool {
-    const MQUEUE_MAGIC: u32 = 0x1980_0202;
-    rustix::fs::fstatfs(&seen.duplicate).is_ok_and(|state| state.f_type as u32 == MQUEUE_MAGIC)
-}
-
 /// Whether a description with these flags can be read from.
 pub(crate) fn reads(flags: u32) -> bool {
     flags & libc::O_ACCMODE as u32 != libc::O_WRONLY as u32
+}
+
+/// Whether it can be written to.
+pub(crate) fn writes(flags: u32) -> bool {
+    flags & libc::O_ACCMODE as u32 != libc::O_RDONLY as u32
 }
 
 impl Seen {

@@ -19,6 +19,7 @@ use super::object::{Objects, RebuiltObjects};
 use super::{aio, numa, sysv, vdso};
 use crate::Result;
 use crate::checkpoint::Progress;
+use crate::checkpoint::refusals::Refusals;
 use crate::error::Context;
 use crate::restart::{Plan, Stub};
 use rethaw_image::ImageReader;
@@ -33,6 +34,7 @@ pub(crate) fn collect(
     stream: u32,
     maps: &Maps,
     objects: &mut Objects,
+    refusals: &Refusals,
 ) -> Result<(MemoryV1, Vec<PageRange>)> {
     let mut record = MemoryV1 {
         stream,
@@ -41,7 +43,9 @@ pub(crate) fn collect(
     let mut pages = Vec::new();
     exe::collect(pid, &mut record, objects)?;
     for vma in maps.vmas.iter().filter(|vma| vma.name != b"[vsyscall]") {
-        let mapping = classify::classify(pid, vma, objects)?;
+        let Some(mapping) = refusals.pass(classify::classify(pid, vma, objects))? else {
+            continue;
+        };
         pages.extend(pages::pages_to_save(pid, stream, vma, &mapping)?);
         record.mappings.push(mapping);
     }

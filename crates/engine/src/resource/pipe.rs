@@ -1,9 +1,10 @@
 //! Pipes whose ends are inside the computation, with the bytes in flight.
 
-use super::descriptor::{Seen, reads};
+use super::descriptor::{Seen, reads, writes};
 use super::file::{Names, folder, path_of};
 use super::object::Made;
 use crate::Result;
+use crate::checkpoint::refusals::Refusals;
 use crate::error::{Context, Error};
 use crate::restart::Plan;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, PipeEndV1, PipeV1};
@@ -50,20 +51,20 @@ impl Pipes {
     }
 
     /// Collects the contents of every pipe, once all ends are known.
-    pub fn collect(&self, seen: &[Seen], records: &[DescriptionV1]) -> Result<Vec<PipeV1>> {
-        self.by_inode
-            .values()
-            .map(|pipe| collect_one(*pipe, seen, records))
+    pub fn collect(
+        &self,
+        seen: &[Seen],
+        records: &[DescriptionV1],
+        refusals: &Refusals,
+    ) -> Result<Vec<PipeV1>> {
+        let each = self.by_inode.values();
+        each.filter_map(|pipe| refusals.pass(collect_one(*pipe, seen, records)).transpose())
             .collect()
     }
 }
 
 fn is_end_of(record: &DescriptionV1, pipe: u32) -> bool {
     matches!(&record.kind, Some(DescriptionKind::Pipe(end)) if end.pipe == pipe)
-}
-
-fn writes(flags: u32) -> bool {
-    flags & libc::O_ACCMODE as u32 != libc::O_RDONLY as u32
 }
 
 fn collect_one(pipe: u32, seen: &[Seen], records: &[DescriptionV1]) -> Result<PipeV1> {

@@ -1,7 +1,7 @@
 //! What belongs to a process as a whole and is neither memory nor descriptors.
 
 use super::thread::ContextProc;
-use super::{limit, signal, timer};
+use super::{landlock, limit, signal, timer};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::restart::Places;
@@ -74,6 +74,7 @@ pub(crate) fn collect_inside(pid: Pid, record: &mut ProcessV1, remote: &mut Remo
     record.actions = signal::collect(remote).context(name)?;
     record.interval_timers = timer::collect_interval(remote).context(name)?;
     record.posix_timers = timer::collect_posix(pid, remote, &timers).context(name)?;
+    record.landlocked = landlock::is_in_force(pid, remote).context(name)?;
     ask_attributes(record, remote).context(name)
 }
 
@@ -132,6 +133,12 @@ pub(crate) fn rebuild(
         .must(libc::SYS_personality, [record.personality.into(), 0, 0, 0, 0, 0])
         .context(name)?;
     tell_attributes(record, remote).context(name)?;
+    if record.landlocked {
+        warnings.push(format!(
+            "process {} had restricted itself (landlock), and is not restricted any more",
+            record.pid
+        ));
+    }
     write_or_warn(pid, "oom_score_adj", record.oom_score_adj.to_string(), warnings);
     if record.coredump_filter != 0 {
         write_or_warn(

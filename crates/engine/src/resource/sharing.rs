@@ -4,6 +4,7 @@
 
 use super::thread::ContextProc;
 use crate::Result;
+use crate::checkpoint::refusals::Refusals;
 use crate::error::{Context, Error};
 use rethaw_image::record::{PathFolderV1, ProcessV1};
 use rethaw_sys::proc::{self, Pid, Tid};
@@ -13,16 +14,20 @@ use std::os::unix::ffi::OsStrExt;
 
 /// Notes which processes share descriptors or folders. `processes` are frozen, each with all its threads; `records` are
 /// theirs, with their parents.
-pub(crate) fn collect(processes: &[(Pid, Vec<Tid>)], records: &mut [ProcessV1]) -> Result<()> {
+pub(crate) fn collect(
+    processes: &[(Pid, Vec<Tid>)],
+    records: &mut [ProcessV1],
+    refusals: &Refusals,
+) -> Result<()> {
     for (pid, threads) in processes {
-        refuse_unusual_threads(*pid, threads)?;
+        refusals.pass(refuse_unusual_threads(*pid, threads))?;
     }
     let leaders: Vec<Tid> = processes.iter().map(|(pid, _)| pid.leader()).collect();
     for (index, first) in first_alike(&leaders, Resource::Memory)?.into_iter().enumerate() {
         if first != index {
             let what = "a process that shares its memory with another process (vfork or clone)";
             let remedy = "try again, when the one has executed its program, or run the program without it";
-            return Err(refused(processes[index].0, what, processes[first].0, remedy));
+            refusals.note(refused(processes[index].0, what, processes[first].0, remedy))?;
         }
     }
     for (resource, what) in [
@@ -44,7 +49,8 @@ pub(crate) fn collect(processes: &[(Pid, Vec<Tid>)], records: &mut [ProcessV1]) 
                     "a process that shares {what} with another process that is not its parent (clone)"
                 );
                 let remedy = "run the program without it";
-                return Err(refused(processes[index].0, &what, processes[first].0, remedy));
+                refusals.note(refused(processes[index].0, &what, processes[first].0, remedy))?;
+                continue;
             }
             let of = records[first].pid;
             match resource {
@@ -212,6 +218,7 @@ mod tests {
                 (other, vec![other.leader()]),
             ],
             &mut records,
+            &Refusals::default(),
         );
         drop((end, child.stdin.take()));
         child.wait().unwrap();
@@ -225,10 +232,16 @@ mod tests {
         let (mut child, other) = child();
         let own = Pid::own();
         // A child as a thread, and this process as two.
-        let apart = collect(&[(own, vec![own.leader(), other.leader()])], &mut [process(1, 0)]);
+        let first = &Refusals::default();
+        let apart = collect(
+            &[(own, vec![own.leader(), other.leader()])],
+            &mut [process(1, 0)],
+            first,
+        );
         let together = collect(
             &[(own, vec![own.leader()]), (own, vec![own.leader()])],
             &mut [process(1, 0), process(2, 1)],
+            first,
         );
         drop(child.stdin.take());
         child.wait().unwrap();

@@ -10,6 +10,7 @@ mod make;
 mod multicast;
 mod name;
 mod netlink;
+mod patience;
 mod queue;
 mod send;
 mod service;
@@ -24,10 +25,13 @@ use super::file::Names;
 use crate::Result;
 use crate::checkpoint::External;
 use crate::error::Context;
+use crate::restart::Notice;
 pub(crate) use make::MadeSockets;
+use patience::Patience;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketOptionV1, SocketV1};
 use rethaw_sys::socket::{int_option, option, set_option};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+pub(crate) use service::is_known as is_service;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -47,6 +51,11 @@ impl<'a> Around<'a> {
     pub fn look(all: &[Seen], processes: &'a Processes, unix: UnixSockets) -> Result<Around<'a>> {
         let tcp = tcp::Ends::look(all)?;
         Ok(Around { tcp, unix, processes })
+    }
+
+    /// Whether description `id` was refused already.
+    pub fn is_refused(&self, id: u32) -> bool {
+        self.unix.is_refused(id)
     }
 
     /// What becomes of a connection whose other end is not there.
@@ -113,8 +122,12 @@ pub(crate) fn collect(seen: &Seen, id: u32, around: &Around<'_>, names: &Names) 
 }
 
 /// Makes all sockets that are no Unix sockets, by the numbers of their descriptions.
-pub(crate) fn rebuild(descriptions: &BTreeMap<u32, DescriptionV1>) -> Result<BTreeMap<u32, OwnedFd>> {
-    let mut made = internet::rebuild(descriptions)?;
+pub(crate) fn rebuild(
+    descriptions: &BTreeMap<u32, DescriptionV1>,
+    notice: Option<Notice>,
+) -> Result<BTreeMap<u32, OwnedFd>> {
+    let patience = Patience::new(notice);
+    let mut made = internet::rebuild(descriptions, &patience)?;
     for (id, record) in descriptions {
         if let Some(DescriptionKind::Socket(socket)) = &record.kind
             && socket.family == libc::AF_NETLINK
@@ -132,9 +145,10 @@ pub(crate) fn rebuild(descriptions: &BTreeMap<u32, DescriptionV1>) -> Result<BTr
 pub(crate) struct Farewell(Vec<OwnedFd>);
 
 impl Farewell {
-    /// Those among the descriptions of a frozen computation.
-    pub fn of<'a>(seen: impl Iterator<Item = &'a Seen>, records: &[DescriptionV1]) -> Farewell {
-        let is_tcp = |record: &DescriptionV1| matches!(record.kind, Some(DescriptionKind::TcpConnection(_)));
+    /// Those among the descriptions of a frozen computation, if it is to end.
+    pub fn of<'a>(ends: bool, seen: impl Iterator<Item = &'a Seen>, records: &[DescriptionV1]) -> Farewell {
+        let is_tcp =
+            |record: &DescriptionV1| ends && matches!(record.kind, Some(DescriptionKind::TcpConnection(_)));
         let sockets = seen.zip(records).filter(|(_, record)| is_tcp(record));
         Farewell(
             sockets

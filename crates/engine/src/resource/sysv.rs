@@ -15,6 +15,7 @@ mod semaphore;
 
 use super::thread::ContextProc;
 use crate::checkpoint::freeze::FrozenProcess;
+use crate::checkpoint::refusals::Refusals;
 use crate::checkpoint::snapshot::Copy;
 use crate::error::{Context, Error};
 use crate::restart::Stub;
@@ -48,7 +49,7 @@ pub(crate) struct SystemV {
 
 impl SystemV {
     /// Looks from outside at frozen processes, whose records are `records`.
-    pub fn look(processes: &[FrozenProcess], records: &[ProcessV1]) -> Result<SystemV> {
+    pub fn look(processes: &[FrozenProcess], records: &[ProcessV1], refusals: &Refusals) -> Result<SystemV> {
         let mut attached = Vec::new();
         let mut namespaces = BTreeSet::new();
         for process in processes {
@@ -60,10 +61,12 @@ impl SystemV {
         }
         let first = processes.first().map_or(Pid::own(), |process| process.pid);
         if namespaces.len() > 1 {
-            return Err(refused(
-                first,
-                "processes with System V IPC of their own (unshare)",
-            ));
+            refusals.note(Error::Refused {
+                what: "processes of which some have System V IPC of their own (unshare)".to_owned(),
+                pid: first.0,
+                place: "IPC namespace".to_owned(),
+                remedy: "run the program without that, or all of it in namespaces (--isolate)".to_owned(),
+            })?;
         }
         let own = namespace(Pid::own()).context(|| "cannot look at a namespace".to_owned())?;
         Ok(SystemV {
@@ -90,34 +93,41 @@ impl SystemV {
         mappings: &[MappingV1],
         remote: &mut Remote<'_>,
         foothold: &Foothold,
+        refusals: &Refusals,
     ) -> Result<()> {
         if !self.asked {
             self.asked = true;
-            let name = || format!("cannot ask process {pid} for System V IPC");
-            let segments = Sort::Segment.list(remote).context(name)?;
-            let sets = Sort::Set.list(remote).context(name)?;
-            let queues = Sort::Queue.list(remote).context(name)?;
-            self.segments = segment::collect(&segments, &self.attached, &self.owner)?;
-            self.sets = semaphore::collect(&sets, &self.owner, remote).context(name)?;
-            self.queues = queue::collect(pid, &queues, &self.owner, remote)?;
-            if self.segments.iter().any(|segment| !segment.missing().is_empty()) {
-                if record.child_subreaper {
+            self.ask(pid, remote, refusals)?;
+            let missing = |segment: &&Segment| !segment.missing().is_empty();
+            match self.segments.iter().find(missing) {
+                Some(segment) if record.child_subreaper => {
                     let what = "System V shared memory that no process has attached, of a process that adopts orphans";
-                    return Err(refused(pid, what));
+                    refusals.note(refused(pid, what, Sort::Segment, segment::id(&segment.record)))?;
                 }
-                self.hand = Some(segment::attach_missing(
-                    &mut self.segments,
-                    pid,
-                    remote,
-                    foothold,
-                )?);
+                Some(_) => {
+                    let hand = segment::attach_missing(&mut self.segments, pid, remote, foothold)?;
+                    self.hand = Some(hand);
+                }
+                None => {}
             }
         }
         for set in &mut self.sets {
             let name = || format!("cannot ask process {pid} for its semaphore adjustments");
             semaphore::collect_adjustments(record.pid, set, remote).context(name)?;
         }
-        segment::check_mappings(pid, mappings, &mut self.segments)
+        segment::check_mappings(pid, mappings, &mut self.segments, refusals)
+    }
+
+    /// Asks for all that there is.
+    fn ask(&mut self, pid: Pid, remote: &mut Remote<'_>, refusals: &Refusals) -> Result<()> {
+        let name = || format!("cannot ask process {pid} for System V IPC");
+        let segments = Sort::Segment.list(remote).context(name)?;
+        let sets = Sort::Set.list(remote).context(name)?;
+        let queues = Sort::Queue.list(remote).context(name)?;
+        self.segments = segment::collect(&segments, &self.attached, &self.owner, refusals)?;
+        self.sets = semaphore::collect(&sets, &self.owner, remote).context(name)?;
+        self.queues = queue::collect(pid, &queues, &self.owner, remote, refusals)?;
+        Ok(())
     }
 
     /// Copies the contents of segments, which others could change as soon as the program runs again.
@@ -144,12 +154,12 @@ impl SystemV {
     }
 }
 
-fn refused(pid: Pid, what: &str) -> Error {
+fn refused(pid: Pid, what: &str, sort: Sort, id: i32) -> Error {
     Error::Refused {
         what: what.to_owned(),
         pid: pid.0,
-        place: "System V IPC".to_owned(),
-        remedy: "take the checkpoint while the program does not use it, or run the program without it"
+        place: format!("{} {id}", sort.name()),
+        remedy: "take the checkpoint while the program does not use it (ipcs shows it), or run the program without it"
             .to_owned(),
     }
 }
@@ -278,6 +288,15 @@ impl Sort {
             }
         }
         Ok(all)
+    }
+
+    /// For messages.
+    fn name(self) -> &'static str {
+        match self {
+            Sort::Segment => "segment",
+            Sort::Set => "semaphore set",
+            Sort::Queue => "message queue",
+        }
     }
 
     fn next_id(self) -> &'static str {

@@ -5,7 +5,7 @@ use super::descriptor::reads;
 use super::object::RebuiltObjects;
 use super::socket::{MadeSockets, Workshop};
 use super::terminal::Terminals;
-use super::{epoll, event, file, inotify, lock, owner, pidfd, pipe, socket, uring};
+use super::{epoll, event, file, inotify, lock, mqueue, owner, pidfd, pipe, socket, uring};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::init::Init;
@@ -15,7 +15,7 @@ use rethaw_sys::proc::Limits;
 use rethaw_sys::task;
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 /// Rebuilds the descriptor tables of a computation.
@@ -30,6 +30,7 @@ pub(crate) struct Table<'a> {
     sockets: BTreeMap<u32, OwnedFd>,
     pidfds: pidfd::Rebuilt,
     terminals: Terminals,
+    queues: mqueue::Queues,
     /// No descriptor table was rebuilt yet.
     first: bool,
 }
@@ -52,7 +53,7 @@ impl<'a> Table<'a> {
             .map(|(number, record)| Ok((*number, pipe::rebuild(record, fifo(plan, *number).as_deref())?)));
         let pipes = pipes.collect::<Result<_>>()?;
         let unix = MadeSockets::make(&plan.descriptions, &plan.places, &mut workshop)?;
-        let mut sockets = socket::rebuild(&plan.descriptions)?;
+        let mut sockets = socket::rebuild(&plan.descriptions, plan.notice)?;
         sockets.extend(unix.duplicates()?);
         let mut table = Table {
             plan,
@@ -62,18 +63,19 @@ impl<'a> Table<'a> {
             sockets,
             pidfds,
             terminals,
+            queues: mqueue::Queues::default(),
             first: true,
         };
         unix.fill(&mut workshop, |stub, ids| {
-            table.in_flight(stub, ids, objects, warnings)
+            table.duplicates(stub, ids, objects, warnings)
         })?;
         unix.finish(&mut workshop, warnings)?;
         workshop.close()?;
         Ok(table)
     }
 
-    /// Duplicates of descriptions that are in flight.
-    fn in_flight(
+    /// Duplicates of descriptions.
+    fn duplicates(
         &mut self,
         stub: &mut Stub,
         ids: &[u32],
@@ -105,15 +107,22 @@ impl<'a> Table<'a> {
         let mut descriptors: Vec<_> = record.descriptors.iter().filter(late).copied().collect();
         // In ascending order a received descriptor, which gets the lowest free number, is never in the way.
         descriptors.sort_by_key(|d| d.fd);
-        for descriptor in &descriptors {
+        let name = |fd: i32| format!("cannot rebuild descriptor {fd} of process {}", record.pid);
+        // Up to the first gap, those that arrive together get the numbers that they are to have.
+        let together = (0..).zip(&descriptors).take_while(|(fd, d)| d.fd == *fd).count();
+        let (together, others) = descriptors.split_at(together);
+        for some in together.chunks(Passage::MOST) {
+            let ids: Vec<u32> = some.iter().map(|d| d.description).collect();
+            let fds = self.duplicates(stub, &ids, objects, warnings)?;
+            let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+            for (arrived, descriptor) in passage.pass_all(stub, &fds)?.into_iter().zip(some) {
+                place(stub, arrived, descriptor).context(|| name(descriptor.fd))?;
+            }
+        }
+        for descriptor in others {
             let fd = self.description(stub, descriptor.description, objects, warnings)?;
             let arrived = passage.pass(stub, fd.as_fd())?;
-            place(stub, arrived, descriptor).context(|| {
-                format!(
-                    "cannot rebuild descriptor {} of process {}",
-                    descriptor.fd, record.pid
-                )
-            })?;
+            place(stub, arrived, descriptor).context(|| name(descriptor.fd))?;
         }
         if std::mem::take(&mut self.first) {
             self.watch_in_flight(stub, &passage, &descriptors, objects, warnings)?;
@@ -259,6 +268,12 @@ impl<'a> Table<'a> {
                 .remove(&record.id)
                 .ok_or_else(|| damaged("a socket that is missing"))?,
             DescriptionKind::Inotify(_) => inotify::make()?,
+            DescriptionKind::Queue(of) => {
+                mqueue::check(of)?;
+                return self
+                    .queues
+                    .open(stub, record, of, self.plan.descriptions.values());
+            }
             DescriptionKind::Ring(_) => return Err(damaged("an io_uring instance in flight")),
             DescriptionKind::Master(_) | DescriptionKind::Slave(_) | DescriptionKind::Controlling(_) => {
                 let terminal = self.terminals.remove(record.id);
@@ -281,6 +296,7 @@ impl<'a> Table<'a> {
     /// What can only be done once all descriptors are in place: epoll registrations, locks of processes.
     pub fn connect(&mut self, stubs: &mut [Stub], warnings: &mut Vec<String>) -> Result<()> {
         self.terminals.finish(self.plan, stubs, warnings)?;
+        self.queues.finish()?;
         let holders = self.holders();
         for (number, fd) in &self.made {
             let Some(record) = self.plan.descriptions.get(number) else {

@@ -10,6 +10,7 @@ use super::descriptor::Seen;
 use super::numbers::Numbers;
 use super::thread::ContextProc;
 use crate::Result;
+use crate::checkpoint::refusals::Refusals;
 use crate::error::{Context, Error};
 use crate::restart::damaged;
 pub(crate) use rebuild::Terminals;
@@ -55,6 +56,7 @@ pub(crate) fn collect(
     numbers: &Numbers,
     seen: &[Seen],
     records: &mut [DescriptionV1],
+    refusals: &Refusals,
 ) -> Result<Vec<TerminalV1>> {
     let is_of = |kind: &Option<DescriptionKind>| {
         matches!(
@@ -73,19 +75,25 @@ pub(crate) fn collect(
     }
     for (seen, record) in seen.iter().zip(records.iter_mut()) {
         match record.kind {
-            Some(DescriptionKind::Slave(number)) => place_slave(&mut pairs, seen, number, record)?,
-            Some(DescriptionKind::Controlling(number)) if !is_terminal_of(seen, number, &pairs)? => {
-                record.kind = Some(DescriptionKind::Device(b"/dev/tty".to_vec()));
+            Some(DescriptionKind::Slave(number)) => {
+                refusals.pass(place_slave(&mut pairs, seen, number, record))?;
+            }
+            Some(DescriptionKind::Controlling(number)) => {
+                if let Some(false) = refusals.pass(is_terminal_of(seen, number, &pairs))? {
+                    record.kind = Some(DescriptionKind::Device(b"/dev/tty".to_vec()));
+                }
             }
             _ => {}
         }
     }
     let mut terminals = Vec::new();
     for pair in pairs.values() {
-        terminals.push(pair.collect(numbers)?);
+        if let Some(record) = refusals.pass(pair.collect(numbers))? {
+            terminals.push((pair, record));
+        }
     }
-    add_queues(&pairs, &mut terminals)?;
-    Ok(terminals)
+    add_queues(&mut terminals, refusals)?;
+    Ok(terminals.into_iter().map(|(_, record)| record).collect())
 }
 
 /// What there is of one pseudo-terminal.
@@ -203,6 +211,18 @@ impl<'a> Pair<'a> {
         Ok(record)
     }
 
+    /// The slave, through which can be looked at what waits.
+    fn to_look_through(&self, master: &Seen, record: &TerminalV1) -> Result<OwnedFd> {
+        if has(&master.duplicate, PollFlags::PRI) {
+            return Err(busy(
+                master,
+                "a pseudo-terminal with a control byte that was not read yet",
+            ));
+        }
+        self.slave(record)?
+            .ok_or_else(|| busy(master, "a pseudo-terminal whose slave was not opened yet"))
+    }
+
     /// The slave, to look through it. None when it was never opened: opening it would be noticed.
     fn slave(&self, record: &TerminalV1) -> Result<Option<OwnedFd>> {
         let Some(seen) = self
@@ -238,22 +258,14 @@ impl<'a> Pair<'a> {
 }
 
 /// Looks at what waits in them. Most often nothing does, which shows without a touch, except in canonical mode.
-fn add_queues(pairs: &BTreeMap<u32, Pair<'_>>, terminals: &mut [TerminalV1]) -> Result<()> {
+fn add_queues(terminals: &mut [(&Pair<'_>, TerminalV1)], refusals: &Refusals) -> Result<()> {
     let mut open = Vec::new();
-    for (pair, record) in pairs.values().zip(terminals) {
+    for (pair, record) in terminals {
         let Some(seen) = pair.master else { continue };
-        if has(&seen.duplicate, PollFlags::PRI) {
-            return Err(busy(
-                seen,
-                "a pseudo-terminal with a control byte that was not read yet",
-            ));
-        }
-        match pair.slave(record)? {
+        match refusals.pass(pair.to_look_through(seen, record))? {
             Some(slave) if is_empty(seen, &slave, record)? => {}
             Some(slave) => open.push((seen, slave, record)),
-            None => {
-                return Err(busy(seen, "a pseudo-terminal whose slave was not opened yet"));
-            }
+            None => {}
         }
     }
     if open.is_empty() {

@@ -1,6 +1,6 @@
 //! Threads: registers, extended state, what the kernel keeps per thread, and the call in which it was stopped.
 
-use super::{credentials, numa, scheduling};
+use super::{credentials, keyring, numa, scheduling};
 use crate::Result;
 use crate::checkpoint::freeze::FrozenThread;
 use crate::error::{Context, Error};
@@ -248,6 +248,7 @@ pub(crate) fn collect(
     let mut remote = Remote::begin(stopped, foothold).context(name)?;
     let asked = ask_thread(&mut remote, &status, &mut record)
         .context(name)
+        .and_then(|()| keyring::refuse_keys(&mut remote, pid, tid))
         .and_then(|()| process(&mut remote));
     // Whatever came of it: the thread gets back what it had.
     let ended = remote.end().context(name);

@@ -258,6 +258,8 @@ pub(crate) struct Issuers {
     open: BTreeMap<Pid, Vec<(i32, u32, bool)>>,
     /// Description and thread.
     found: BTreeMap<u32, i32>,
+    /// A thread could not be asked.
+    refused: bool,
 }
 
 impl Issuers {
@@ -275,6 +277,7 @@ impl Issuers {
         Issuers {
             open: open.collect(),
             found: BTreeMap::new(),
+            refused: false,
         }
     }
 
@@ -285,6 +288,7 @@ impl Issuers {
         let name = || format!("cannot ask thread {tid} of process {pid} for its io_uring instances");
         if has_registered_rings(remote).context(name)? {
             let what = "a thread with a registered io_uring descriptor (IORING_REGISTER_RING_FDS)";
+            self.refused = true;
             return Err(refused(pid, what, format!("thread {tid}")));
         }
         for (fd, id, wanted) in rings {
@@ -300,6 +304,7 @@ impl Issuers {
                     self.found.insert(*id, number);
                 }
                 Issuer::Refused(what) => {
+                    self.refused = true;
                     return Err(refused(pid, &format!("an io_uring instance with {what}"), place));
                 }
             }
@@ -309,6 +314,9 @@ impl Issuers {
 
     /// Puts what was found into the records.
     pub fn finish(self, processes: &[ProcessV1], records: &mut [DescriptionV1], all: &[Seen]) -> Result<()> {
+        if self.refused {
+            return Ok(());
+        }
         let mut cost = 0;
         for (record, seen) in records.iter_mut().zip(all) {
             let Some(DescriptionKind::Ring(ring)) = &mut record.kind else {

@@ -3,7 +3,7 @@
 
 use super::stub::Stub;
 use crate::Result;
-use crate::error::Context;
+use crate::error::{Context, Error};
 use crate::init::Init;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::io::{self, IoSlice};
@@ -24,10 +24,13 @@ const HEADER: u64 = 0;
 const IOV: u64 = 64;
 const DATA: u64 = 96;
 const CONTROL: u64 = 128;
-const CONTROL_LEN: u64 = 24; // CMSG_SPACE(sizeof(int))
+const CONTROL_LEN: u64 = CONTROL_DATA + 4 * Passage::MOST as u64; // CMSG_SPACE of as many numbers, which is even
 const CONTROL_DATA: u64 = 16; // CMSG_LEN(0)
 
 impl Passage {
+    /// How many descriptors go at once.
+    pub const MOST: usize = 48;
+
     pub fn new(init: &Init) -> Result<Passage> {
         let socket = init
             .socket()
@@ -55,15 +58,23 @@ impl Passage {
 
     /// Passes a descriptor into a stub. Gives its number there: the lowest that is free.
     pub fn pass(&self, stub: &mut Stub, fd: BorrowedFd<'_>) -> Result<u64> {
-        let name = || "cannot pass a descriptor on".to_owned();
-        self.send(fd).context(name)?;
-        self.receive(stub).context(name)
+        let arrived = self.pass_all(stub, &[fd])?;
+        arrived.first().copied().ok_or(Error::Ended)
     }
 
-    fn send(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    /// Passes at most [`Passage::MOST`] descriptors into a stub. Gives their numbers there: the lowest that are free.
+    pub fn pass_all(&self, stub: &mut Stub, fds: &[BorrowedFd<'_>]) -> Result<Vec<u64>> {
+        let name = || "cannot pass a descriptor on".to_owned();
+        self.send(fds).context(name)?;
+        self.receive(stub, fds.len()).context(name)
+    }
+
+    fn send(&self, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(Passage::MOST))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        control.push(SendAncillaryMessage::ScmRights(std::slice::from_ref(&fd)));
+        if !control.push(SendAncillaryMessage::ScmRights(fds)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         sendmsg(
             &self.socket,
             &[IoSlice::new(b"f")],
@@ -73,9 +84,9 @@ impl Passage {
         Ok(())
     }
 
-    fn receive(&self, stub: &mut Stub) -> io::Result<u64> {
+    fn receive(&self, stub: &mut Stub, count: usize) -> io::Result<Vec<u64>> {
         let mut remote = stub.remote().map_err(io::Error::other)?;
-        let base = remote.put(0, &[0; 256])?;
+        let base = remote.put(0, &[0; (CONTROL + CONTROL_LEN) as usize])?;
         let words = |words: &[u64]| words.iter().flat_map(|w| w.to_ne_bytes()).collect::<Vec<u8>>();
         // struct msghdr: name, namelen, iov, iovlen, control, controllen, flags.
         remote.put(
@@ -84,12 +95,15 @@ impl Passage {
         )?;
         remote.put(IOV, &words(&[base + DATA, 1]))?;
         remote.must(libc::SYS_recvmsg, [self.inside as u64, base + HEADER, 0, 0, 0, 0])?;
-        let fd = i32::from_ne_bytes(remote.get(CONTROL + CONTROL_DATA)?);
-        let len = u64::from_ne_bytes(remote.get(CONTROL)?);
-        if len < CONTROL_DATA + 4 {
-            Err(io::Error::other("no descriptor arrived"))
-        } else {
-            Ok(fd as u64)
+        let control: [u8; CONTROL_LEN as usize] = remote.get(CONTROL)?;
+        let (head, numbers) = control.split_at(CONTROL_DATA as usize);
+        let len = u64::from_ne_bytes(head[..8].try_into().unwrap_or_default());
+        if len != CONTROL_DATA + 4 * count as u64 {
+            return Err(io::Error::other("not all descriptors have arrived"));
         }
+        let numbers = numbers.chunks_exact(4).take(count);
+        Ok(numbers
+            .map(|bytes| u32::from_ne_bytes(bytes.try_into().unwrap_or_default()).into())
+            .collect())
     }
 }

@@ -1,6 +1,6 @@
 //! The plan of a restart: data only, made from the image alone.
 
-use super::{Options, Places, valid};
+use super::{Notice, Options, Places, valid};
 use crate::checkpoint::kin_of;
 use crate::init::FOOTHOLD_SIZE;
 use crate::lineage::{self, Kin, Step};
@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     /// By their numbers (/dev/pts).
     pub terminals: BTreeMap<u32, TerminalV1>,
     pub places: Places,
+    /// Told what is waited for.
+    pub notice: Option<Notice>,
     /// Where objects come from; decided by `check::objects`.
     pub placements: BTreeMap<u32, Placement>,
     /// An address range that no process uses.
@@ -72,6 +74,7 @@ impl Plan {
             sysv,
             terminals,
             places: Places(options.map.clone()),
+            notice: options.notice,
             placements: BTreeMap::new(),
             foothold,
         })

@@ -43,7 +43,9 @@ const CONFORMANCE: &str = "
 ## Conformance programs of CRIU
 
 The programs of `test/zdtm/static` in CRIU's sources, each of which sets something up, waits, and checks that it is still so. They are
-not part of this repository. Class a: what an ordinary user's process may own; class b: needs root or containers.
+not part of this repository. Class a: what an ordinary user's process may own; class b: needs root or containers. The four
+variants: restarted once, restarted twice in a row, in namespaces of its own from the beginning (`--isolate`) and
+restarted, checkpointed and continued. The table is made by `scripts/conformance.py`.
 
 ";
 

@@ -1,4 +1,6 @@
-use super::{DatagramV1, FileIdentityV1, MembershipV1, NetlinkV1, RingV1, TcpConnectionV1, UnixSocketV1};
+use super::{
+    DatagramV1, FileIdentityV1, MembershipV1, NetlinkV1, QueueFileV1, RingV1, TcpConnectionV1, UnixSocketV1,
+};
 
 /// A slot of a descriptor table.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -37,7 +39,7 @@ pub struct DescriptionV1 {
     /// What it is.
     #[prost(
         oneof = "DescriptionKind",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21, 22, 30, 35, 40, 41, 50, 55, 56, 57, 60"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21, 22, 30, 35, 40, 41, 50, 55, 56, 57, 60, 61"
     )]
     pub kind: Option<DescriptionKind>,
     /// Locks held through it.
@@ -154,6 +156,9 @@ pub enum DescriptionKind {
     /// io_uring.
     #[prost(message, tag = "60")]
     Ring(RingV1),
+    /// A POSIX message queue.
+    #[prost(message, tag = "61")]
+    Queue(QueueFileV1),
 }
 
 /// A process of which only process descriptors are left.

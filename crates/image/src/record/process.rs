@@ -109,6 +109,9 @@ pub struct ProcessV1 {
     /// The current folder, when it is one of /proc that tells of a process.
     #[prost(message, optional, tag = "90")]
     pub proc_folder: Option<super::ProcFileV1>,
+    /// It had restricted itself by landlock(7), as far as could be seen. The restrictions themselves are shown nowhere.
+    #[prost(bool, tag = "91")]
+    pub landlocked: bool,
 }
 
 /// One thread.

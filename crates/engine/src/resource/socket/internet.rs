@@ -3,13 +3,14 @@
 use super::super::descriptor::Seen;
 use super::connection::Connections;
 use super::drain::{RECEIVE_LOCK, SEND_LOCK, SO_BUF_LOCK};
+use super::patience::Patience;
 use super::{Around, address, buffer, multicast, name, shut, tcp, udp};
 use crate::Result;
 use crate::error::{Context, Error};
 use crate::restart::damaged;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, SocketOptionV1, SocketV1};
 use rethaw_sys::inet;
-use rethaw_sys::inet_diag::{canonical, state, tcp_connections};
+use rethaw_sys::inet_diag::{canonical, state};
 use rethaw_sys::socket::{int_option, option, set_option};
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, ipproto, listen, socket_with,
@@ -18,7 +19,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
 
 pub(super) fn collect(seen: &Seen, around: &Around<'_>, mut record: SocketV1) -> Result<DescriptionKind> {
     let name = || format!("cannot look at {}", seen.name());
@@ -94,8 +94,11 @@ pub(super) fn queue_of(seen: &Seen) -> Result<Queue> {
 
 /// Makes all internet sockets again. Connections come first, because their addresses must not be taken yet by sockets
 /// that listen; and those that wait to be accepted after these.
-pub(crate) fn rebuild(descriptions: &BTreeMap<u32, DescriptionV1>) -> Result<BTreeMap<u32, OwnedFd>> {
-    let connections = Connections::of(descriptions)?;
+pub(super) fn rebuild(
+    descriptions: &BTreeMap<u32, DescriptionV1>,
+    patience: &Patience,
+) -> Result<BTreeMap<u32, OwnedFd>> {
+    let connections = Connections::of(descriptions, patience)?;
     let mut made = connections.rebuild()?;
     let alone: Vec<(u32, &SocketV1)> = descriptions
         .values()
@@ -106,7 +109,7 @@ pub(crate) fn rebuild(descriptions: &BTreeMap<u32, DescriptionV1>) -> Result<BTr
         .collect();
     let shared = shared_ports(&alone);
     for (id, record) in &alone {
-        made.insert(*id, make(record, &shared)?);
+        made.insert(*id, make(record, &shared, patience)?);
     }
     for (id, record) in alone.iter().filter(|(_, record)| record.listens) {
         listen(&made[id], record.backlog.cast_signed())
@@ -127,7 +130,7 @@ pub(crate) fn rebuild(descriptions: &BTreeMap<u32, DescriptionV1>) -> Result<BTr
         udp::refill(record, &senders)?;
     }
     for (id, record) in &alone {
-        finish(&made[id], record)?;
+        finish(&made[id], record, patience)?;
     }
     let sockets = alone.iter().copied().chain(connections.sockets());
     for (id, record) in sockets {
@@ -152,7 +155,7 @@ fn is_internet(socket: &SocketV1) -> bool {
 }
 
 /// A socket on its own, bound.
-fn make(record: &SocketV1, shared: &BTreeSet<u16>) -> Result<OwnedFd> {
+fn make(record: &SocketV1, shared: &BTreeSet<u16>, patience: &Patience) -> Result<OwnedFd> {
     let name = || "cannot rebuild an internet socket".to_owned();
     let wanted = address::parse(&record.address)?;
     let mut record = record.clone();
@@ -160,11 +163,12 @@ fn make(record: &SocketV1, shared: &BTreeSet<u16>) -> Result<OwnedFd> {
         share_port(&mut record);
     }
     let record = &record;
-    let socket = match bound(record, wanted) {
+    let socket = match bound(record, wanted, patience) {
         // The kernel had chosen the address by the way to the other end, which may be another one here.
         Err(_) if !record.peer_address.is_empty() => bound(
             record,
             wanted.map(|own| SocketAddr::new(any(own.ip()), own.port())),
+            patience,
         )?,
         outcome => outcome?,
     };
@@ -193,14 +197,14 @@ fn any(ip: IpAddr) -> IpAddr {
 }
 
 /// What comes once everything listens.
-fn finish(socket: &OwnedFd, record: &SocketV1) -> Result<()> {
+fn finish(socket: &OwnedFd, record: &SocketV1, patience: &Patience) -> Result<()> {
     let name = || "cannot rebuild an internet socket".to_owned();
     let own = address::parse(&record.address)?;
     for client in &record.closed_clients {
         let client = address::must(client)?;
         let Some(own) = own else { continue };
         // An address that is taken by now is no loss: nobody is there any more.
-        super::connection::come_and_go(client, own);
+        super::connection::come_and_go(client, own, patience);
     }
     match shut(socket.as_fd(), record.shutdown) {
         // It is done nevertheless (inet_shutdown in the kernel).
@@ -210,24 +214,20 @@ fn finish(socket: &OwnedFd, record: &SocketV1) -> Result<()> {
 }
 
 /// A new socket, bound. Waits while only closed connections are in the way.
-pub(super) fn bound(record: &SocketV1, wanted: Option<SocketAddr>) -> Result<OwnedFd> {
+pub(super) fn bound(record: &SocketV1, wanted: Option<SocketAddr>, patience: &Patience) -> Result<OwnedFd> {
     let Some(wanted) = wanted else {
         return unbound(record);
     };
-    let begin = Instant::now();
+    let wait = patience.wait();
     loop {
         if let Some(socket) = try_bound(record, wanted)? {
             return Ok(socket);
         }
-        if record.socket_type == libc::SOCK_DGRAM || !will_be_free(&[wanted], begin, REMEMBERED) {
+        if record.socket_type == libc::SOCK_DGRAM || !wait.goes_on(&[wanted]) {
             return Err(name::in_use(&wanted.to_string()));
         }
-        std::thread::sleep(Duration::from_millis(100));
     }
 }
-
-/// How long the kernel remembers a connection that was closed (TCP_TIMEWAIT_LEN), and a little more.
-pub(super) const REMEMBERED: Duration = Duration::from_secs(62);
 
 /// The same at once; None when the address is in use.
 pub(super) fn try_bound(record: &SocketV1, wanted: SocketAddr) -> Result<Option<OwnedFd>> {
@@ -266,24 +266,6 @@ pub(super) fn unbound(record: &SocketV1) -> Result<OwnedFd> {
         set_option(socket.as_fd(), level, option, &1_i32.to_ne_bytes()).context(name)?;
     }
     Ok(socket)
-}
-
-/// Whether to try again what the use of a port has kept from succeeding since `begin`.
-pub(super) fn will_be_free(addresses: &[SocketAddr], begin: Instant, longest: Duration) -> bool {
-    /// What was in the way may have been forgotten between the attempt and the look at it.
-    const MOMENT: Duration = Duration::from_secs(1);
-    let since = begin.elapsed();
-    since < longest && (since < MOMENT || addresses.iter().copied().any(is_remembered))
-}
-
-/// Whether a port is only in the way because of connections that are closed already (and were not made with
-/// SO_REUSEADDR).
-fn is_remembered(address: SocketAddr) -> bool {
-    let found = tcp_connections(address.port(), u32::MAX).unwrap_or_default();
-    !found.is_empty()
-        && found
-            .iter()
-            .all(|one| one.inode == 0 && one.state != state::LISTEN)
 }
 
 fn free_bind(family: i32) -> (i32, i32) {

@@ -24,7 +24,7 @@ const KNOWN_FOLDERS: [&[u8]; 5] = [
 ];
 
 /// Whether a socket that is bound there belongs to one of them.
-pub(super) fn is_known(name: &[u8]) -> bool {
+pub(crate) fn is_known(name: &[u8]) -> bool {
     KNOWN.contains(&name) || KNOWN_FOLDERS.iter().any(|folder| name.starts_with(folder))
 }
 

@@ -1,13 +1,13 @@
 //! Unix sockets: who is connected to whom, who waits to be accepted, and what is in flight between them.
 
-use super::super::descriptor::{Descriptions, Processes, Seen};
+use super::super::descriptor::{Descriptions, Processes, Seen, Surroundings};
 use super::super::file::Names;
 use super::queue::{self, Peeked};
 use super::{Around, Common, name, service};
 use crate::Result;
 use crate::checkpoint::External;
 use crate::error::{Context, Error};
-use crate::launcher::{self, Inherited};
+use crate::launcher;
 use rethaw_image::record::{UnixCredentialsV1, UnixMessageV1, UnixSocketV1};
 use rethaw_sys::proc::Pid;
 use rethaw_sys::socket::{Credentials, UnixSocket, peer_credentials, peer_name, unix_socket};
@@ -26,6 +26,8 @@ pub(crate) struct UnixSockets {
     queues: BTreeMap<u32, Vec<UnixMessageV1>>,
     /// Inodes of the clients whose connections were not accepted yet.
     waiting: BTreeSet<u32>,
+    /// Descriptions that cannot be looked at.
+    refused: BTreeSet<u32>,
     /// What to do about connections to the outside.
     external: External,
 }
@@ -34,17 +36,19 @@ impl UnixSockets {
     pub(super) fn external(&self) -> External {
         self.external
     }
+
+    /// Whether it was refused already.
+    pub(super) fn is_refused(&self, id: u32) -> bool {
+        self.refused.contains(&id)
+    }
 }
 
 /// Looks at all Unix sockets and into their queues. Descriptions in flight there are added to `descriptions`;
 /// among them may be sockets with queues.
-pub(crate) fn look(
-    descriptions: &mut Descriptions,
-    known: &[Inherited],
-    external: External,
-) -> Result<UnixSockets> {
+pub(crate) fn look(descriptions: &mut Descriptions, surroundings: &Surroundings<'_>) -> Result<UnixSockets> {
+    let (known, refusals) = (surroundings.known, surroundings.refusals);
     let mut sockets = UnixSockets {
-        external,
+        external: surroundings.external,
         ..UnixSockets::default()
     };
     for id in 1.. {
@@ -53,13 +57,12 @@ pub(crate) fn look(
         if inherited.is_some() || !is_unix(seen) {
             continue;
         }
-        let shown = ask(seen)?;
+        let Some((shown, peeked)) = refusals.pass(look_into(seen))? else {
+            sockets.refused.insert(id);
+            continue;
+        };
         let inode = inode(&seen.duplicate).context(|| format!("cannot look at {}", seen.name()))?;
         let carrier = seen.in_flight.unwrap_or((seen.pid, seen.fd));
-        let peeked = match shown.listens {
-            true => Vec::new(),
-            false => queue::copy(seen, socket_type(seen)?)?,
-        };
         sockets.by_inode.insert(inode, id);
         sockets.waiting.extend(&shown.clients);
         sockets.shown.insert(id, shown);
@@ -70,6 +73,16 @@ pub(crate) fn look(
         sockets.queues.insert(id, messages);
     }
     Ok(sockets)
+}
+
+/// What the kernel tells of one, and what waits in it.
+fn look_into(seen: &Seen) -> Result<(UnixSocket, Vec<Peeked>)> {
+    let shown = ask(seen)?;
+    let peeked = match shown.listens {
+        true => Vec::new(),
+        false => queue::copy(seen, socket_type(seen)?)?,
+    };
+    Ok((shown, peeked))
 }
 
 fn record(message: Peeked, descriptions: &mut Descriptions, carrier: (Pid, i32)) -> Result<UnixMessageV1> {

@@ -2,6 +2,7 @@
 
 use super::{Owner, Sort, State, is_gone, refused};
 use crate::Result;
+use crate::checkpoint::refusals::Refusals;
 use crate::error::Context;
 use crate::restart::Stub;
 use rethaw_image::record::{MessageQueueV1, MessageV1};
@@ -22,6 +23,7 @@ pub(super) fn collect(
     all: &[State],
     owner: &Owner,
     remote: &mut Remote<'_>,
+    refusals: &Refusals,
 ) -> Result<Vec<MessageQueueV1>> {
     let name = || format!("cannot look at System V message queues in process {pid}");
     let mut queues = Vec::new();
@@ -32,10 +34,9 @@ pub(super) fn collect(
         }
         let (bytes, count) = (state.u64(72), state.u64(80));
         if bytes > CAPACITY {
-            return Err(refused(
-                pid,
-                "a System V message queue with more bytes than an ordinary user's takes",
-            ));
+            let what = "a System V message queue with more bytes than one takes in a new IPC namespace";
+            refusals.note(refused(pid, what, Sort::Queue, state.id))?;
+            continue;
         }
         let messages = match count {
             0 => Vec::new(),
@@ -48,10 +49,8 @@ pub(super) fn collect(
             .iter()
             .any(|message| message.bytes.len() as u64 > LONGEST)
         {
-            return Err(refused(
-                pid,
-                "a System V message that is longer than an ordinary user's",
-            ));
+            let what = "a System V message that is longer than one may be in a new IPC namespace";
+            refusals.note(refused(pid, what, Sort::Queue, state.id))?;
         }
         queues.push(MessageQueueV1 {
             ipc: Some(state.ipc()),

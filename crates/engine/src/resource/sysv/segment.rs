@@ -2,6 +2,7 @@
 
 use super::{Owner, Sort, State, is_gone, refused};
 use crate::Result;
+use crate::checkpoint::refusals::Refusals;
 use crate::checkpoint::snapshot::{self, Copy};
 use crate::error::Context;
 use crate::resource::memory::PageRange;
@@ -63,7 +64,12 @@ pub(crate) fn is_segment(vma: &Vma) -> bool {
     vma.shared && deleted && vma.name.starts_with(b"/SYSV")
 }
 
-pub(super) fn collect(all: &[State], attached: &[(Pid, Vma)], owner: &Owner) -> Result<Vec<Segment>> {
+pub(super) fn collect(
+    all: &[State],
+    attached: &[(Pid, Vma)],
+    owner: &Owner,
+    refusals: &Refusals,
+) -> Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for state in all {
         let here = || attached.iter().filter(|(_, vma)| vma.ino == state.id as u64);
@@ -78,7 +84,7 @@ pub(super) fn collect(all: &[State], attached: &[(Pid, Vma)], owner: &Owner) -> 
         if outside {
             let by = here().next().map_or(Pid::own(), |(pid, _)| *pid);
             let what = "System V shared memory that a process outside of the computation has attached, too";
-            return Err(refused(by, what));
+            refusals.note(refused(by, what, Sort::Segment, state.id))?;
         }
         let mut segment = Segment {
             record: SegmentV1 {
@@ -145,11 +151,17 @@ pub(super) fn attach_missing(
 }
 
 /// Every mapping of a segment has to be one of these.
-pub(super) fn check_mappings(pid: Pid, mappings: &[MappingV1], segments: &mut [Segment]) -> Result<()> {
+pub(super) fn check_mappings(
+    pid: Pid,
+    mappings: &[MappingV1],
+    segments: &mut [Segment],
+    refusals: &Refusals,
+) -> Result<()> {
     for mapping in mappings.iter().filter(|mapping| is_of(mapping)) {
         let Some(segment) = segments.iter_mut().find(|s| id(&s.record) == mapping.segment) else {
             let what = "System V shared memory that the process may not ask for";
-            return Err(refused(pid, what));
+            refusals.note(refused(pid, what, Sort::Segment, mapping.segment))?;
+            continue;
         };
         segment.record.huge_page = mapping.huge_page;
     }
