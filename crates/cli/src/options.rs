@@ -130,6 +130,10 @@ pub struct ProgramArgs {
     /// Run the program in namespaces of its own from the start.
     #[arg(long)]
     pub isolate: bool,
+    /// Variables that keep MPI from hardware past the kernel (InfiniBand, Omni-Path, Slingshot, XPMEM): set them where the
+    /// node has it and the program is mpirun, mpiexec or srun, always, or never. Those that you have set stay.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub mpi_env: MpiEnv,
     /// The program and its arguments.
     #[arg(value_name = "PROGRAM", required = true, trailing_var_arg = true)]
     pub program: Vec<OsString>,
@@ -380,6 +384,18 @@ pub enum Compress {
     None,
     /// zstd where it pays.
     Zstd,
+}
+
+/// `--mpi-env`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum MpiEnv {
+    /// Where they are needed.
+    #[default]
+    Auto,
+    /// Always: for a script that starts MPI programs.
+    Yes,
+    /// Never.
+    No,
 }
 
 /// `--external`

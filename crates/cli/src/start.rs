@@ -5,6 +5,7 @@ use crate::control::Checked;
 use crate::duration::Interval;
 use crate::failure::{Failure, Result};
 use crate::message::{self, Meter};
+use crate::mpi;
 use crate::options::{
     CheckArgs, ComeBackArgs, Compress, External, Files, PauseMethod, ProgramArgs, ProtectArgs,
 };
@@ -97,7 +98,9 @@ impl Stage {
             .split_first()
             .ok_or_else(|| Failure::said("no program is given"))?;
         let mut command = std::process::Command::new(name);
-        command.args(arguments);
+        command
+            .args(arguments)
+            .envs(mpi::environment(&program.program, program.mpi_env));
         if let Some(folder) = sink.folder() {
             cluster::environment::set(&mut command, folder, &state.computation);
         }

@@ -3,6 +3,7 @@
 pub(crate) mod aio;
 pub(crate) mod credentials;
 pub(crate) mod descriptor;
+pub(crate) mod device;
 pub(crate) mod epoll;
 pub(crate) mod event;
 pub(crate) mod file;

@@ -107,6 +107,12 @@ impl Application {
         self
     }
 
+    /// Killed, and its files in /tmp and /dev/shm removed.
+    pub fn moved(mut self) -> Application {
+        self.interruption = Interruption::Move;
+        self
+    }
+
     /// With something to be said in the page.
     pub fn note(mut self, note: &'static str) -> Application {
         self.note = note;
@@ -152,11 +158,14 @@ impl Application {
         };
         let outcome = subject.survives(kills);
         let result = match &outcome {
-            Ok(()) if self.interruption == Interruption::Stop => {
-                format!("same result, stopped {kills} times")
-            }
-            Ok(()) => format!("same result, killed {kills} times"),
             Err(_) => "fails".to_string(),
+            Ok(()) => match self.interruption {
+                Interruption::Stop => format!("same result, stopped {kills} times"),
+                Interruption::Kill => format!("same result, killed {kills} times"),
+                Interruption::Move => {
+                    format!("same result, killed {kills} times, its files in /tmp and /dev/shm removed")
+                }
+            },
         };
         record(&[self.title, &version, &result, self.note])?;
         outcome

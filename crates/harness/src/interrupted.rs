@@ -1,9 +1,10 @@
 //! A computation that is killed again and again ends with the results of one that was left alone.
 
 use crate::{Case, Job, Outcome, PATIENCE, Random, Result, STOPPED, case, ensure, wait_for};
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -32,8 +33,21 @@ pub enum Interruption {
     /// SIGKILL to the program and to rethaw, some time after the last checkpoint.
     #[default]
     Kill,
+    /// The same, and what it had in /tmp and /dev/shm is removed, as where it goes on on another machine.
+    Move,
     /// A checkpoint that ends it: for programs that do to files, after a checkpoint, what cannot be done twice.
     Stop,
+}
+
+/// Whether a run is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kill {
+    /// It comes to its end.
+    Never,
+    /// At a random moment.
+    AnyTime,
+    /// At a random moment, once there is a checkpoint.
+    WithCheckpoint,
 }
 
 /// How a run ended.
@@ -46,8 +60,8 @@ enum End {
     KilledTooSoon,
 }
 
-/// Kills before the first checkpoint that are taken for bad luck.
-const TOO_SOON: u32 = 20;
+/// Kills before the first checkpoint that are taken for bad luck; then the first checkpoint is waited for.
+const TOO_SOON: usize = 3;
 
 /// Kills wanted: `RETHAW_TEST_KILLS`, else 50.
 pub fn kills() -> usize {
@@ -112,7 +126,8 @@ impl Subject {
         case(&format!("kill-{}", self.name), |case| {
             let mut random = Random::from_environment();
             let (reference, alone) = self.reference(case)?;
-            let limit = alone * 4 + Duration::from_secs(60);
+            // The kernel remembers addresses of killed connections for a minute.
+            let limit = alone * 4 + Duration::from_secs(150);
             let mut done = 0;
             // A computation may end before it was killed often enough: then another one begins.
             for round in 0.. {
@@ -148,16 +163,16 @@ impl Subject {
     ) -> Result<()> {
         let mut too_soon = 0;
         loop {
-            let calm = Duration::from_millis(200) * too_soon;
-            match self.run_once(case, folder, reference, (random, *done < kills, calm), limit)? {
+            let kill = match *done < kills {
+                false => Kill::Never,
+                true if too_soon < TOO_SOON => Kill::AnyTime,
+                true => Kill::WithCheckpoint,
+            };
+            match self.run_once(case, folder, reference, (random, kill), limit)? {
                 End::Finished => return Ok(()),
                 End::Killed => *done += 1,
                 End::KilledTooSoon => too_soon += 1,
             }
-            ensure!(
-                too_soon <= TOO_SOON,
-                "killed {too_soon} times without having a checkpoint"
-            );
         }
     }
 
@@ -167,11 +182,11 @@ impl Subject {
         case: &Case,
         folder: &Path,
         reference: &str,
-        (random, kill, calm): (&mut Random, bool, Duration),
+        (random, kill): (&mut Random, Kill),
         limit: Duration,
     ) -> Result<End> {
         let mut job = self.start(case, folder)?;
-        if !kill {
+        if kill == Kill::Never {
             let finished = job.wait(limit)?.success()?;
             check_output(&finished.out, reference)?;
             return Ok(End::Finished);
@@ -180,8 +195,53 @@ impl Subject {
             std::thread::sleep(random.moment(Duration::from_millis(2000)));
             return self.stop(case, folder, job, reference);
         }
-        // Where kills came too soon, on a slow machine, they come later and later.
-        std::thread::sleep(calm);
+        let asked = self.wait_for_moment(case, folder, &mut job, (random, kill), limit)?;
+        if ended_before(&mut job, reference)? {
+            return Ok(End::Finished);
+        }
+        let volatile = match self.interruption {
+            Interruption::Move => volatile_files(case),
+            _ => BTreeSet::new(),
+        };
+        case.kill_all()?;
+        job.wait(PATIENCE)?;
+        if let Some(mut asked) = asked {
+            asked.wait(PATIENCE)?;
+        }
+        for path in volatile {
+            let removed = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+            ensure!(
+                removed.is_ok() || !path.exists(),
+                "cannot remove {}",
+                path.display()
+            );
+        }
+        check_output(&job.out(), reference)?;
+        wait_for("the end of all processes", PATIENCE, || {
+            Ok(case.processes().is_empty().then_some(()))
+        })?;
+        Ok(if has_checkpoint(folder)? {
+            End::Killed
+        } else {
+            End::KilledTooSoon
+        })
+    }
+
+    /// Waits for the moment to strike. Gives the checkpoint that was asked for.
+    fn wait_for_moment(
+        &self,
+        case: &Case,
+        folder: &Path,
+        job: &mut Job,
+        (random, kill): (&mut Random, Kill),
+        limit: Duration,
+    ) -> Result<Option<Job>> {
+        if kill == Kill::WithCheckpoint {
+            wait_for("the first checkpoint", limit, || {
+                let there = has_checkpoint(folder)? || job.ended()?.is_some();
+                Ok(there.then_some(()))
+            })?;
+        }
         let mut asked = None;
         if random.below(3) == 0 {
             // In the middle of a checkpoint: ask for one, then strike.
@@ -195,23 +255,7 @@ impl Subject {
             let longest = if random.below(2) == 0 { 300 } else { 3000 };
             std::thread::sleep(random.moment(Duration::from_millis(longest)));
         }
-        if ended_before(&mut job, reference)? {
-            return Ok(End::Finished);
-        }
-        case.kill_all()?;
-        job.wait(PATIENCE)?;
-        if let Some(mut asked) = asked {
-            asked.wait(PATIENCE)?;
-        }
-        check_output(&job.out(), reference)?;
-        wait_for("the end of all processes", PATIENCE, || {
-            Ok(case.processes().is_empty().then_some(()))
-        })?;
-        Ok(if has_checkpoint(folder)? {
-            End::Killed
-        } else {
-            End::KilledTooSoon
-        })
+        Ok(asked)
     }
 
     /// Ends it by a checkpoint. Where that is refused, tries again soon.
@@ -229,6 +273,34 @@ impl Subject {
             }
         }
     }
+}
+
+/// What is open or mapped below /tmp and /dev/shm. Not the case's own folder, nor what rethaw has there.
+fn volatile_files(case: &Case) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    for process in case.processes() {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", process.pid)).unwrap_or_default();
+        let mapped = maps
+            .lines()
+            .filter_map(|line| line.find('/').map(|at| PathBuf::from(&line[at..])));
+        let links = fs::read_dir(format!("/proc/{}/fd", process.pid));
+        let open = links
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        found.extend(mapped.chain(open).filter_map(|path| below_volatile(&path)));
+    }
+    let own = |path: &PathBuf| case.folder.starts_with(path) || path.starts_with(&case.folder);
+    found.retain(|path| path.exists() && !own(path) && !path.to_string_lossy().contains("/rtest-"));
+    found
+}
+
+/// The entry of /tmp or /dev/shm that has this path.
+fn below_volatile(path: &Path) -> Option<PathBuf> {
+    ["/tmp", "/dev/shm"].iter().find_map(|folder| {
+        let entry = path.strip_prefix(folder).ok()?.iter().next()?;
+        Some(Path::new(folder).join(entry))
+    })
 }
 
 /// Whether it has come to its end, as it should, before it was interrupted.

@@ -8,7 +8,7 @@
 //! | `RETHAW_TEST_BIN` | the `rethaw` to test; default: the one beside the test binary in `target` |
 //! | `RETHAW_TEST_PROGRAMS` | folder of the compiled test programs; default `target/test-programs` |
 //! | `RETHAW_TEST_WORK` | where cases put their folders; default `target/test-work` |
-//! | `RETHAW_TEST_VENV` | a Python environment with pip's NumPy; default `target/test-venv` |
+//! | `RETHAW_TEST_VENV` | a Python environment with pip's NumPy and mpi4py, and the beginning of the names of those with an MPI of pip; default `target/test-venv` |
 //! | `RETHAW_TEST_KEEP` | keep the folders of passed tests as well |
 //! | `RETHAW_TEST_KILLS` | kills of the random-kill tests |
 //! | `RETHAW_TEST_SEED` | seed of everything random |
@@ -24,6 +24,7 @@ mod image_edit;
 pub mod interrupted;
 mod job;
 pub mod matrix;
+pub mod mpi;
 pub mod places;
 pub mod processes;
 pub mod programs;

@@ -1,6 +1,8 @@
 //! The test programs: compiled once, kept in one folder.
 
+use crate::mpi::Mpi;
 use crate::{Failure, Result, ensure, places};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -87,22 +89,19 @@ pub const REAL: [&str; 19] = [
 
 struct Recipe {
     sources: Vec<PathBuf>,
-    compiler: &'static str,
-    arguments: Vec<&'static str>,
+    compiler: OsString,
+    arguments: Vec<OsString>,
 }
 
 impl Recipe {
     fn command(&self, output: &Path) -> Command {
-        let mut command = Command::new(self.compiler);
-        let before = self
-            .arguments
-            .iter()
-            .take_while(|argument| **argument != "SOURCE");
+        let mut command = Command::new(&self.compiler);
+        let before = self.arguments.iter().take_while(|argument| *argument != "SOURCE");
         command.args(before).arg("-o").arg(output).arg(&self.sources[0]);
         command.args(
             self.arguments
                 .iter()
-                .skip_while(|argument| **argument != "SOURCE")
+                .skip_while(|argument| *argument != "SOURCE")
                 .skip(1),
         );
         command.env("GOFLAGS", "-mod=mod").env("GO111MODULE", "off");
@@ -112,12 +111,20 @@ impl Recipe {
 
 fn recipe(name: &str) -> Recipe {
     let real = sources().join("real");
-    let one = |file: &str, compiler, arguments: &[&'static str]| Recipe {
+    let one = |file: &str, compiler: &str, arguments: &[&'static str]| Recipe {
         sources: vec![real.join(file)],
-        compiler,
-        arguments: arguments.to_vec(),
+        compiler: compiler.into(),
+        arguments: arguments.iter().map(OsString::from).collect(),
     };
-    let application = |file: &str, compiler, arguments| Recipe {
+    if let Some(mpi) = Mpi::of_program(name) {
+        let (compiler, arguments) = mpi.compiler;
+        return Recipe {
+            sources: vec![crate::mpi::folder().join("traffic.c")],
+            compiler,
+            arguments,
+        };
+    }
+    let application = |file: &str, compiler, arguments: &[&'static str]| Recipe {
         sources: vec![crate::application::folder().join(file)],
         ..one(file, compiler, arguments)
     };
@@ -170,8 +177,8 @@ fn recipe(name: &str) -> Recipe {
                 sources().join("socket.h"),
                 sources().join("refused/refused.h"),
             ],
-            compiler: "gcc",
-            arguments: vec![
+            compiler: "gcc".into(),
+            arguments: [
                 "-O1",
                 "-g",
                 "-Wall",
@@ -182,7 +189,9 @@ fn recipe(name: &str) -> Recipe {
                 "-ldl",
                 "-lm",
                 "-lrt",
-            ],
+            ]
+            .map(OsString::from)
+            .to_vec(),
         },
     }
 }

@@ -3,6 +3,7 @@
 
 use rethaw_harness::{Case, Outcome, PATIENCE, Result, STOPPED, case, ensure, ensure_equal, programs};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -322,6 +323,34 @@ fn a_small_file_that_was_overwritten_gets_its_contents_back() -> Outcome {
         fs::write(case.path("go"), "")?;
         let finished = case.restart(NEVER)?.wait(PATIENCE)?.success()?;
         ensure_equal!(finished.out, "one\n", "text");
+        Ok(())
+    })
+}
+
+/// Both ends of a named pipe with bytes in it, the way that Open MPI's launcher has one, and a folder beside it that the program
+/// knows by its name.
+#[test]
+fn a_named_pipe_that_is_gone_is_made_again() -> Outcome {
+    case("named-pipe", |case| {
+        let folder = case.path("scratch/inner");
+        fs::create_dir_all(folder.join("beside/below"))?;
+        let script = "mkfifo scratch/inner/pipe; chmod 640 scratch/inner/pipe; exec 3<>scratch/inner/pipe; echo one >&3
+echo >ready; until [ -e go ]; do sleep 0.05; done; echo two >scratch/inner/pipe; head -n 2 <&3; echo three >scratch/inner/beside/below/file";
+        let mut command = case.rethaw(["launch", "-i", "never", "--dir"])?;
+        command.arg(case.checkpoints()).args(["--", "sh", "-c", script]);
+        command.env("TMPDIR", case.path("scratch"));
+        let mut job = case.start("launch", command)?;
+        case.wait_for_file(&case.path("ready"), PATIENCE)?;
+        case.checkpoint(&["--stop"])?;
+        job.wait(PATIENCE)?.exited(STOPPED)?;
+        fs::remove_dir_all(&folder)?;
+        fs::write(case.path("go"), "")?;
+        let finished = case.restart(NEVER)?.wait(PATIENCE)?.success()?;
+        ensure_equal!(finished.out, "one\ntwo\n", "text");
+        let text = fs::read_to_string(folder.join("beside/below/file"))?;
+        ensure_equal!(text, "three\n", "text of the file beside");
+        let mode = fs::metadata(folder.join("pipe"))?.permissions().mode();
+        ensure_equal!(mode & 0o7777, 0o640, "permissions");
         Ok(())
     })
 }

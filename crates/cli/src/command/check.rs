@@ -6,7 +6,7 @@ use crate::control::{Checked, Reply, Request, demand};
 use crate::duration::{show_bytes, show_duration};
 use crate::failure::{Context, Failure, Result, status};
 use crate::message;
-use crate::options::{CheckArgs, ProgramArgs};
+use crate::options::{CheckArgs, MpiEnv, ProgramArgs};
 use crate::registry;
 use crate::start::{Stage, check_options, check_settings};
 use rethaw_engine::tree::Tree;
@@ -58,6 +58,7 @@ fn check_program(args: &CheckArgs) -> Result<Checked> {
     let stdout = args.json.then(own_stdout).transpose()?;
     let program = ProgramArgs {
         isolate: args.isolate,
+        mpi_env: MpiEnv::Auto,
         program: args.program.clone(),
     };
     let started = Instant::now();

@@ -7,7 +7,7 @@ use super::port::{Record, of_computation};
 use crate::duration::{Interval, parse_interval};
 use crate::failure::{Context, Failure, Result};
 use crate::message;
-use crate::options::ProgramArgs;
+use crate::options::{MpiEnv, ProgramArgs};
 use crate::sink::Sink;
 use crate::slurm;
 use crate::start::Stage;
@@ -45,6 +45,7 @@ pub fn launch(args: &Launch) -> Result<ExitCode> {
     })?;
     let program = ProgramArgs {
         isolate: false,
+        mpi_env: MpiEnv::Auto,
         program: args.program.clone(),
     };
     let name = args

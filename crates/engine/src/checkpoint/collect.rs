@@ -99,6 +99,7 @@ pub(crate) fn collect(
     if all_asked && !descriptions.lacks_ring(&records) {
         refusals.pass(issuers.finish(&processes, &mut records, descriptions.all()))?;
     }
+    let neighbours = objects.names.neighbours();
     let objects = objects.into_vec();
     let changes = changes::of_descriptions(descriptions.iter(), &records)
         .chain(changes::of_processes(&frozen.processes, &processes))
@@ -107,6 +108,7 @@ pub(crate) fn collect(
     Ok(Collected {
         computation: ComputationV1 {
             terminal: descriptions.outside_terminal(frozen, &processes, &records)?,
+            neighbours,
             ..computation(tree, options, &processes)?
         },
         processes,
@@ -367,6 +369,7 @@ fn computation(tree: &Tree, options: &Options, processes: &[ProcessV1]) -> Resul
         parent_pid: tree.parent_number(),
         main_status: tree.ended().map(Ended::status),
         terminal: None,
+        neighbours: Vec::new(),
         taken: Some(TakenV1 {
             host: proc::hostname().context_proc()?,
             boot_id: proc::boot_id().context_proc()?,

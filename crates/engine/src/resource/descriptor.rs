@@ -4,7 +4,7 @@
 use super::numbers::Numbers;
 use super::object::Objects;
 use super::thread::ContextProc;
-use super::{epoll, event, file, inotify, lock, mqueue, owner, pidfd, pipe, socket, terminal, uring};
+use super::{device, epoll, event, file, inotify, lock, mqueue, owner, pidfd, pipe, socket, terminal, uring};
 use crate::Result;
 use crate::checkpoint::External;
 use crate::checkpoint::freeze::Frozen;
@@ -250,6 +250,9 @@ impl Descriptions {
             return file::collect(seen, objects);
         }
         let target = seen.target.as_os_str().as_bytes();
+        if let Some(device) = device::known(target) {
+            return Err(seen.refused_until(device.what, device.remedy));
+        }
         match target {
             b"anon_inode:[eventfd]" => return event::collect_eventfd(seen),
             b"anon_inode:[timerfd]" => return event::collect_timerfd(seen),
@@ -269,7 +272,7 @@ impl Descriptions {
         }
         let stat = fstat(&seen.duplicate).context(|| format!("cannot look at {}", seen.name()))?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Fifo => Ok(pipes.end(seen, stat.st_ino)),
+            FileType::Fifo => Ok(pipes.end(seen, stat.st_ino, &objects.names)),
             FileType::RegularFile if mqueue::is_queue(seen) => {
                 mqueue::collect(seen, id, &self.seen, &self.processes)
             }
@@ -328,6 +331,14 @@ impl Seen {
 
     /// The refusal of something that cannot be checkpointed.
     pub fn refused(&self, what: &str) -> Error {
+        self.refused_until(
+            what,
+            "take the checkpoint while it is closed, or run the program without it",
+        )
+    }
+
+    /// The same, with what is to be done about it.
+    pub fn refused_until(&self, what: &str, remedy: &str) -> Error {
         let (pid, fd) = self.in_flight.unwrap_or((self.pid, self.fd));
         Error::Refused {
             what: format!("{what} ({})", self.target.display()),
@@ -336,7 +347,7 @@ impl Seen {
                 Some(_) => format!("in flight to descriptor {fd}"),
                 None => format!("descriptor {fd}"),
             },
-            remedy: "take the checkpoint while it is closed, or run the program without it".to_owned(),
+            remedy: remedy.to_owned(),
         }
     }
 }

@@ -1,20 +1,23 @@
 //! Pipes whose ends are inside the computation, with the bytes in flight.
 
 use super::descriptor::{Seen, reads, writes};
-use super::file::path_of;
+use super::file::{Names, folder, path_of};
+use super::object::Made;
 use crate::Result;
 use crate::checkpoint::refusals::Refusals;
 use crate::error::{Context, Error};
+use crate::restart::Plan;
 use rethaw_image::record::{DescriptionKind, DescriptionV1, PipeEndV1, PipeV1};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, tee};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 /// The pipes of a computation, found by inode.
@@ -25,17 +28,26 @@ pub(crate) struct Pipes {
 
 impl Pipes {
     /// Notes one end.
-    pub fn end(&mut self, seen: &Seen, ino: u64) -> DescriptionKind {
+    pub fn end(&mut self, seen: &Seen, ino: u64, names: &Names) -> DescriptionKind {
         let next = self.by_inode.len() as u32 + 1;
         let pipe = *self.by_inode.entry(ino).or_insert(next);
-        // A FIFO whose name is gone or leads elsewhere is like a pipe: nobody can open it any more.
-        let path = match fs::metadata(seen.path()) {
-            Ok(named) if named.file_type().is_fifo() && named.ino() == ino => {
-                seen.path().as_os_str().as_bytes().to_vec()
-            }
-            _ => Vec::new(),
+        let mut end = PipeEndV1 {
+            pipe,
+            ..PipeEndV1::default()
         };
-        DescriptionKind::Pipe(PipeEndV1 { pipe, path })
+        let path = seen.path();
+        match fs::metadata(path) {
+            Ok(named) if named.file_type().is_fifo() && named.ino() == ino => {
+                end.path = path.as_os_str().as_bytes().to_vec();
+                end.mode = named.mode();
+                if let Some(folder) = path.parent().filter(|folder| names.folder_travels(folder)) {
+                    end.folders = names.folders(folder);
+                }
+            }
+            // A FIFO whose name is gone or leads elsewhere is like a pipe: nobody can open it any more.
+            _ => {}
+        }
+        DescriptionKind::Pipe(end)
     }
 
     /// Collects the contents of every pipe, once all ends are known.
@@ -217,6 +229,30 @@ fn apart(pieces: Vec<Vec<u8>>, starts: &[usize]) -> (Vec<Vec<u8>>, Vec<u32>) {
         }
     }
     (all, plain)
+}
+
+/// Makes the FIFOs that are gone, and folders of volatile places that lead to them.
+pub(crate) fn make_missing(plan: &Plan, made: &mut Made) -> Result<()> {
+    let kinds = plan.descriptions.values().map(|record| &record.kind);
+    let ends = kinds.filter_map(|kind| match kind {
+        Some(DescriptionKind::Pipe(end)) if end.mode != 0 => Some(end),
+        _ => None,
+    });
+    for end in ends {
+        folder::make(&end.folders, &plan.places, made)?;
+        let path = plan.places.path(&end.path);
+        let name = || format!("cannot make the named pipe {} again", path.display());
+        match rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0) {
+            Ok(()) => {
+                made.note(path.clone(), &fs::symlink_metadata(&path).context(name)?);
+                fs::set_permissions(&path, fs::Permissions::from_mode(end.mode & 0o7777)).context(name)?;
+            }
+            // Whether what is there can be taken is seen when it is opened.
+            Err(Errno::EXIST | Errno::NOENT) => {}
+            Err(e) => return Err(e).context(name),
+        }
+    }
+    Ok(())
 }
 
 /// Makes a pipe again, or opens the FIFO that it is. Gives its two ends.

@@ -1,4 +1,4 @@
-use super::OutsideTerminalV1;
+use super::{FolderV1, OutsideTerminalV1};
 
 /// What the image is of: one record per image.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -52,6 +52,9 @@ pub struct ComputationV1 {
     /// The terminal that it has from its launcher.
     #[prost(message, optional, tag = "25")]
     pub terminal: Option<OutsideTerminalV1>,
+    /// Folders that lie beside what the program has open in volatile places: made again when they are gone.
+    #[prost(message, repeated, tag = "100")]
+    pub neighbours: Vec<FolderV1>,
 }
 
 /// Where and when a checkpoint was taken.

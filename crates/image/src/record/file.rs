@@ -260,6 +260,12 @@ pub struct PipeEndV1 {
     /// Path for a FIFO, empty for a pipe.
     #[prost(bytes = "vec", tag = "2")]
     pub path: Vec<u8>,
+    /// Mode of a FIFO, to make it again where it is gone; 0 for one that is not.
+    #[prost(uint32, tag = "100")]
+    pub mode: u32,
+    /// Of a FIFO in a volatile place: the folders that lead to it.
+    #[prost(message, repeated, tag = "101")]
+    pub folders: Vec<FolderV1>,
 }
 
 /// A pipe with its bytes in flight.

@@ -92,8 +92,15 @@ fn make_one(path: &Path, mode: u32, made: &mut Made) -> io::Result<()> {
     }
 }
 
-/// Makes the folders that are missing: of volatile places that are current or open, and those of Unix sockets.
+/// Makes the folders that are missing: of volatile places that are current or open, those beside them, and those of Unix
+/// sockets.
 pub(crate) fn make_missing(plan: &Plan, made: &mut Made) -> Result<()> {
+    for folder in &plan.computation.neighbours {
+        // The place may be one that this machine does not have.
+        if plan.places.path(&folder.path).parent().is_some_and(Path::is_dir) {
+            make(std::slice::from_ref(folder), &plan.places, made)?;
+        }
+    }
     for process in &plan.processes {
         make(&process.volatile_folders, &plan.places, made)?;
     }

@@ -5,7 +5,7 @@ use rethaw_image::record::FolderV1;
 use rethaw_sys::proc::{self, Pid, Vma};
 use rustix::fs::{Stat, statfs};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -27,6 +27,8 @@ pub(crate) struct Names {
     save_all: bool,
     /// What was found for deleted names of mapped files, which many mappings ask for.
     searched: RefCell<BTreeMap<(PathBuf, u64), Option<PathBuf>>>,
+    /// The highest folders below volatile places in which something was found.
+    tops: RefCell<BTreeSet<PathBuf>>,
 }
 
 /// How a file stands to its name.
@@ -144,20 +146,50 @@ impl Names {
     /// The folders down to `folder`, as they are to be made again where they are gone: from the top, without those that
     /// every machine has.
     pub fn folders(&self, folder: &Path) -> Vec<FolderV1> {
+        self.tops.borrow_mut().extend(self.top(folder));
         let mut folders: Vec<FolderV1> = folder
             .ancestors()
             .take_while(|path| path.parent().is_some() && !self.volatile.iter().any(|place| path == place))
-            .filter_map(|path| {
-                let mode = fs::metadata(path).ok().filter(fs::Metadata::is_dir)?.mode();
-                Some(FolderV1 {
-                    path: path.as_os_str().as_bytes().to_vec(),
-                    mode: mode & 0o7777,
-                })
-            })
+            .filter_map(|path| folder_record(path, &fs::metadata(path).ok()?))
             .collect();
         folders.reverse();
         folders
     }
+
+    /// The highest folder on the way to this one that is not a volatile place itself, but in one.
+    fn top(&self, folder: &Path) -> Option<PathBuf> {
+        let places = self.volatile.iter().filter(|place| folder.starts_with(place));
+        let place = places.max_by_key(|place| place.as_os_str().len())?;
+        let name = folder.strip_prefix(place).ok()?.iter().next()?;
+        Some(place.join(name))
+    }
+
+    /// What folders there are, from the top, where the computation has something in a folder of a volatile place and that is
+    /// the user's: the program may know them by their names only, as the ranks of Open MPI know their launcher's.
+    pub fn neighbours(&self) -> Vec<FolderV1> {
+        const MOST: usize = 256;
+        let mut waiting: VecDeque<PathBuf> = self.tops.borrow().iter().cloned().collect();
+        let mut found = Vec::new();
+        while let Some(path) = waiting.pop_front().filter(|_| found.len() < MOST) {
+            let own = |m: &fs::Metadata| m.uid() == rustix::process::geteuid().as_raw();
+            let metadata = fs::symlink_metadata(&path).ok().filter(own);
+            let Some(folder) = metadata.and_then(|metadata| folder_record(&path, &metadata)) else {
+                continue;
+            };
+            found.push(folder);
+            let entries = fs::read_dir(&path).into_iter().flatten().flatten();
+            let inner = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            waiting.extend(inner.map(|entry| entry.path()));
+        }
+        found
+    }
+}
+
+fn folder_record(path: &Path, metadata: &fs::Metadata) -> Option<FolderV1> {
+    metadata.is_dir().then(|| FolderV1 {
+        path: path.as_os_str().as_bytes().to_vec(),
+        mode: metadata.mode() & 0o7777,
+    })
 }
 
 const DELETED: &[u8] = b" (deleted)";

@@ -3,7 +3,7 @@
 use crate::error::{Context, Error};
 use crate::resource::object::Objects;
 use crate::resource::thread::ContextProc;
-use crate::resource::{aio, sysv, uring};
+use crate::resource::{aio, device, sysv, uring};
 use crate::{Result, file_identity};
 use rethaw_image::record::{Backing, MappingV1};
 use rethaw_sys::proc::{self, Pid, Vma};
@@ -31,6 +31,9 @@ pub(super) fn classify(pid: Pid, vma: &Vma, objects: &mut Objects) -> Result<Map
     };
     if vma.ino == 0 {
         mapping.label = String::from_utf8_lossy(&vma.name).into_owned();
+    }
+    if let Some(device) = device::known(&vma.name) {
+        return Err(refused_until(pid, vma, device.what, device.remedy));
     }
     let backing = match vma.name.as_slice() {
         b"[vdso]" => Backing::Vdso,
@@ -133,11 +136,19 @@ fn kept_flags(vma: &Vma) -> Vec<String> {
 }
 
 fn refused(pid: Pid, vma: &Vma, what: &str) -> Error {
+    refused_until(
+        pid,
+        vma,
+        what,
+        "take the checkpoint while the program does not use it, or run the program without it",
+    )
+}
+
+fn refused_until(pid: Pid, vma: &Vma, what: &str, remedy: &str) -> Error {
     Error::Refused {
         what: format!("{what} ({})", String::from_utf8_lossy(&vma.name)),
         pid: pid.0,
         place: format!("address {:#x}", vma.start),
-        remedy: "take the checkpoint while the program does not use it, or run the program without it"
-            .to_owned(),
+        remedy: remedy.to_owned(),
     }
 }

@@ -6,6 +6,7 @@ use crate::Result;
 use crate::error::{Context, Error};
 use crate::init::Init;
 use crate::resource::file::{Held, folder};
+use crate::resource::pipe;
 use crate::restart::{Passage, Plan, Stub, damaged};
 use rethaw_image::ImageReader;
 use rethaw_image::record::{Backing, DescriptionV1, ObjectFileV1, SharedObjectV1};
@@ -57,6 +58,15 @@ struct Named {
 }
 
 impl Made {
+    /// Notes what was just made under this name.
+    pub fn note(&mut self, path: PathBuf, now: &fs::Metadata) {
+        self.files.push(Named {
+            path,
+            dev: now.dev(),
+            ino: now.ino(),
+        });
+    }
+
     /// The computation runs: it stays.
     pub fn keep(mut self) {
         self.files.clear();
@@ -93,6 +103,7 @@ impl RebuiltObjects {
             ..RebuiltObjects::default()
         };
         folder::make_missing(plan, &mut built.made)?;
+        pipe::make_missing(plan, &mut built.made)?;
         for (number, record) in &plan.objects {
             match plan.placement(*number) {
                 Placement::There | Placement::PutBack => {}

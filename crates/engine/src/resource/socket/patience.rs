@@ -11,6 +11,9 @@ const REMEMBERED: Duration = Duration::from_secs(62);
 /// After this time the user is told.
 const SHORT: Duration = Duration::from_millis(1500);
 
+/// What is not seen to be in the way is given so long.
+const MOMENT: Duration = Duration::from_millis(200);
+
 /// For all sockets of a restart.
 #[derive(Debug)]
 pub(super) struct Patience {
@@ -54,7 +57,9 @@ impl Wait<'_> {
     pub fn goes_on(&self, addresses: &[SocketAddr]) -> bool {
         let waited = self.since.elapsed();
         let Some(address) = addresses.iter().find(|address| is_remembered(**address)) else {
-            return false;
+            // What was in the way may have been forgotten between the attempt and this look at it.
+            std::thread::sleep(MOMENT.min(self.limit));
+            return waited < MOMENT.min(self.limit);
         };
         if waited >= self.limit {
             return false;
