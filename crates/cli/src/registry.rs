@@ -276,9 +276,19 @@ pub fn own_folder() -> Result<PathBuf> {
             return Ok(folder);
         }
     }
+    folder_in_tmp()
+}
+
+/// The folder that is the same on all nodes, whatever their environment says.
+pub fn folder_in_tmp() -> Result<PathBuf> {
     let uid = rustix::process::geteuid().as_raw();
+    let folder = PathBuf::from(format!("/tmp/rethaw-{uid}"));
+    let _ = std::fs::DirBuilder::new().mode(0o700).create(&folder);
+    if is_safe(&folder) && rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK).is_ok() {
+        return Ok(folder);
+    }
     Err(Failure::said(format!(
-        "cannot use /tmp/rethaw-{uid} for control sockets: it must be a folder of yours with mode 0700"
+        "cannot use /tmp/rethaw-{uid}: it must be a folder of yours with mode 0700"
     )))
 }
 

@@ -101,8 +101,8 @@ impl Stage {
         command
             .args(arguments)
             .envs(mpi::environment(&program.program, program.mpi_env));
-        if let Some(folder) = sink.folder() {
-            cluster::environment::set(&mut command, folder, &state.computation);
+        if sink.folder().is_some() {
+            cluster::environment::set(&mut command, &state.computation);
         }
         let launch = if program.isolate {
             Tree::launch_isolated
@@ -164,6 +164,8 @@ impl Stage {
     /// Goes on with a computation that was rebuilt from an image.
     pub fn go_on(mut self, tree: Tree, lead: Option<Lead>, image: &Saved, sink: Sink) -> Result<Outcome> {
         message::note(format!("restarted from checkpoint {}", image.identity.generation));
+        // Launchers that were told of it may want it again, on a node that has never seen it.
+        let _ = cluster::environment::remote_shell();
         sink.unmark_finished();
         let mut state = image.state();
         if let Sink::Folder(folder) = &sink {

@@ -40,6 +40,7 @@ pub fn agent(words: &[OsString]) -> Result<ExitCode> {
     };
     let folder = std::fs::canonicalize(folder).context(|| format!("open {}", Path::new(folder).display()))?;
     message::keep_in(&folder.join(format!("agent-{}.log", host_name())));
+    let _ = super::environment::remote_shell();
     let number = words.get(1).and_then(|word| word.to_str()?.parse().ok());
     let mut agent = Agent {
         signals: Signals::block(&[])?,

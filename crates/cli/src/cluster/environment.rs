@@ -2,7 +2,8 @@
 //! through `rethaw rsh`. Nothing that the user has set is changed.
 
 use super::rsh;
-use std::path::Path;
+use crate::registry;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Launchers that want the name of a program like ssh.
@@ -24,18 +25,11 @@ const SETTINGS: [(&str, &str); 6] = [
     ("I_MPI_HYDRA_BOOTSTRAP", "ssh"),
 ];
 
-/// Sets them for a program whose checkpoints go to `folder`.
-pub fn set(command: &mut Command, folder: &Path, computation: &str) {
+/// Sets them for a program of this computation.
+pub fn set(command: &mut Command, computation: &str) {
     command.env(rsh::COMPUTATION, computation);
-    let shell = folder.join(rsh::NAME);
-    let Ok(myself) = std::env::current_exe() else {
-        return;
-    };
-    let _ = std::fs::remove_file(&shell);
-    if std::os::unix::fs::symlink(myself, &shell).is_err() {
-        // Without it, such launchers work as always, and what they start elsewhere is outside of the computation.
-        return;
-    }
+    // Without it, such launchers work as always, and what they start elsewhere is outside of the computation.
+    let Some(shell) = remote_shell() else { return };
     for name in REMOTE_SHELLS {
         if std::env::var_os(name).is_none() {
             command.env(name, &shell);
@@ -46,4 +40,16 @@ pub fn set(command: &mut Command, folder: &Path, computation: &str) {
             command.env(name, value);
         }
     }
+}
+
+/// Makes rethaw known by the name under which it is `rethaw rsh`. The path is the same on all nodes, because the helpers
+/// that are started there look for it, too.
+pub fn remote_shell() -> Option<PathBuf> {
+    let shell = registry::folder_in_tmp().ok()?.join(rsh::NAME);
+    let myself = std::env::current_exe().ok()?;
+    if std::fs::read_link(&shell).is_ok_and(|target| target == myself) {
+        return Some(shell);
+    }
+    let _ = std::fs::remove_file(&shell);
+    std::os::unix::fs::symlink(myself, &shell).ok().map(|()| shell)
 }

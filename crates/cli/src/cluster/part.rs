@@ -24,7 +24,7 @@ pub struct Part {
 
 enum Stage {
     Writing(Writing),
-    Durable(Durable),
+    Durable(Box<Durable>),
     /// Not possible here; the coordinator knows.
     Over,
 }
@@ -79,7 +79,7 @@ impl Part {
                     pause_us: (last.pause_ms * 1e3) as u64,
                     header_checksum: 0,
                 }));
-                self.stage = Stage::Durable(durable);
+                self.stage = Stage::Durable(Box::new(durable));
             }
             Err(failure) => report(link, self.attempt, &failure),
         }
@@ -96,7 +96,7 @@ impl Part {
     /// The checkpoint does not exist: everything runs on as if nothing had been.
     pub fn give_up(self, tree: &mut Tree, keep_image: bool) -> Result<()> {
         let durable = match self.stage {
-            Stage::Writing(writing) => writing.join(tree).ok(),
+            Stage::Writing(writing) => writing.join(tree).ok().map(Box::new),
             Stage::Durable(durable) => Some(durable),
             Stage::Over => None,
         };
