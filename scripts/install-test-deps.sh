@@ -6,7 +6,7 @@
 set -euo pipefail
 
 minimal=(gcc libc6-dev python3 python3-numpy libopenblas0-openmp procps util-linux)
-full=(musl-tools golang-go python3-venv slurm-wlm slurm-wlm-basic-plugins munge bsdutils coreutils iproute2)
+full=(musl-tools golang-go python3-venv slurm-wlm slurm-wlm-basic-plugins munge bsdutils coreutils iproute2 openssh-server openssh-client)
 # Programs that we did not write (crates/harness/tests/applications.rs).
 full+=(busybox-static make perl sqlite3 redis-server postgresql nginx-light openjdk-17-jdk-headless nodejs ruby r-base-core
     octave python3-ipykernel python3-jupyter-client python3-torch tmux vim less gdb xz-utils parallel git

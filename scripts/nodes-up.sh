@@ -6,7 +6,8 @@
 #   nodes-down.sh              ends them and everything in them
 #
 # A node is a network, host name, mount, IPC and pid namespace with its own /tmp and /dev/shm and an sshd, which the user
-# reaches without a password. All other folders are seen by all nodes. All traffic stays inside of these namespaces.
+# reaches without a password. All other folders are seen by all nodes, and those of RETHAW_NODES_SHARED too where they are
+# below /tmp. All traffic stays inside of these namespaces.
 set -euo pipefail
 
 count=${1:-3}
@@ -69,8 +70,13 @@ start_host() {
             mount -t tmpfs -o mode=1777 tmpfs /dev/shm
             mkdir -p "$state/tmp.$name"
             mount -t tmpfs -o mode=1777 tmpfs "$state/tmp.$name"
-            mkdir -p "$state/tmp.$name/${state#/tmp/}"
-            mount --rbind "$state" "$state/tmp.$name/${state#/tmp/}"
+            for folder in "$state" ${RETHAW_NODES_SHARED:-}; do
+                case $folder in /tmp/?*)
+                    mkdir -p "$state/tmp.$name/${folder#/tmp/}"
+                    mount --rbind "$folder" "$state/tmp.$name/${folder#/tmp/}"
+                    ;;
+                esac
+            done
             mount --move "$state/tmp.$name" /tmp
             mkdir -p /run/sshd
             "$@" &

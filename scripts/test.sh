@@ -6,8 +6,8 @@
 # RETHAW_TEST_KILLS=N   SIGKILLs of the random-kill tests (default 50; takes the most time)
 # RETHAW_TEST_THREADS=N tests at the same time (default: 2 per processor)
 #
-# Run by root, it makes an account (rethaw-test) to run the tests as, starts a real Slurm for the time of the tests,
-# and works in /var/tmp/rethaw-test if the account cannot read this folder.
+# Run by root, it makes an account (rethaw-test) to run the tests as, starts a real Slurm for the time of the tests and
+# nodes of network namespaces, and works in /var/tmp/rethaw-test if the account cannot read this folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,6 +22,7 @@ scratch=/var/tmp/rethaw-test
 threads=${RETHAW_TEST_THREADS:-$((2 * $(nproc)))}
 export RETHAW_TEST_KILLS=${RETHAW_TEST_KILLS:-50}
 slurm_started=no
+nodes_started=no
 filters=("$@")
 
 say() { printf '\n== %s\n' "$*"; }
@@ -125,6 +126,29 @@ start_slurm() {
     fi
 }
 
+# For the tests of computations on several nodes, which run in the first of these.
+start_nodes() {
+    [ "$(id -u)" -eq 0 ] || return 0
+    export RETHAW_NODES_USER=$account RETHAW_NODES_SHARED="$PWD $CARGO_TARGET_DIR"
+    if scripts/nodes-up.sh 3; then
+        nodes_started=yes
+    else
+        scripts/nodes-down.sh
+        say "the nodes do not start: their tests will be skipped"
+    fi
+}
+
+# Runs a test binary where it belongs.
+run_binary() {
+    if [ "$1" = harness-nodes ] && [ "$nodes_started" = yes ]; then
+        shift
+        "$root/scripts/nodes-exec.sh" 1 env RETHAW_TEST_NODES=yes "$@" --test-threads 1
+    else
+        shift
+        as_user "$@" --test-threads "$threads"
+    fi
+}
+
 # For the tests of MAP_HUGETLB; put back at the end.
 reserve_huge_pages() {
     huge_pages=$(cat /proc/sys/vm/nr_hugepages 2>/dev/null || echo none)
@@ -140,6 +164,9 @@ clean_up() {
     if [ "$slurm_started" = yes ]; then
         scripts/slurm-down.sh
     fi
+    if [ "$nodes_started" = yes ]; then
+        scripts/nodes-down.sh
+    fi
 }
 
 run_all() {
@@ -147,7 +174,7 @@ run_all() {
     : >"$log"
     while IFS=$'\t' read -r name folder binary <&3; do
         say "$name"
-        if ! (cd "$folder" && as_user "$binary" --test-threads "$threads" --show-output "${filters[@]}" </dev/null 3<&- 2>&1) |
+        if ! (cd "$folder" && run_binary "$name" "$binary" --show-output "${filters[@]}" </dev/null 3<&- 2>&1) |
             tee -a "$log"; then
             status=1
         fi
@@ -169,4 +196,6 @@ build
 trap clean_up EXIT
 reserve_huge_pages
 start_slurm
+start_nodes
+root=$PWD
 run_all

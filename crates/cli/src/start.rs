@@ -148,7 +148,7 @@ impl Stage {
             .max(first.identity.generation + 1);
         let options = self.settings.engine_options(&first.state(), next, false);
         let restart = restart_options(come_back);
-        let lead = Lead::begin(&folder.path, &options, &restart, next)?;
+        let lead = Lead::begin(&folder.path, &options, &restart, next, false)?;
         match cluster::restart::restart(lead, images, &come_back.hosts) {
             Ok((tree, report, lead)) => {
                 report.warnings.into_iter().for_each(message::warn);

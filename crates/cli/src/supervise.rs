@@ -136,6 +136,7 @@ impl Supervisor {
     /// Stays until the computation has ended. Gives what was found where it was to be checked before.
     pub fn run(mut self) -> Result<(Outcome, Option<Checked>)> {
         self.take_charge();
+        self.lead_again();
         self.take_early_signals();
         let outcome = loop {
             if let Some(outcome) = self.outcome()? {

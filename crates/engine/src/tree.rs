@@ -228,6 +228,11 @@ impl Tree {
         self.main_inside
     }
 
+    /// Whether it ran already when this agent came.
+    pub fn is_attached(&self) -> bool {
+        self.origin == Origin::Attached
+    }
+
     /// How the main process ended, as far as it is known to have.
     pub fn ended(&self) -> Option<Ended> {
         self.ended

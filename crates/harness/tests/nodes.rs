@@ -161,6 +161,35 @@ fn a_lost_node_ends_the_computation_which_goes_on_from_the_last_checkpoint() -> 
 }
 
 #[test]
+fn killed_rethaw_is_replaced_and_the_other_node_joins_again() -> Outcome {
+    on_nodes("nodes-taken-over", |case| {
+        let program = storm(300);
+        let mut job = run(case, "run.first", &["-i", "1"], &program)?;
+        wait_for_checkpoint(case, &mut job, 1)?;
+        job.kill()?;
+        let mut job = run(case, "run.again", &["-i", "1"], &program)?;
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !(job.err().contains("node2 takes part") && job.err().contains("taken: pause")) {
+            ensure!(job.ended()?.is_none(), "it ended: {}", job.err());
+            ensure!(
+                std::time::Instant::now() < deadline,
+                "no checkpoint of both: {}",
+                job.err()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        case.kill_all()?;
+        clear("node2");
+        let mut job = run(case, "run.last", &["-i", "5"], &program)?;
+        let finished = job.wait(Duration::from_secs(120))?.exited(0)?;
+        ensure!(finished.err.contains("image 1 of 2"), "{}", finished.err);
+        // The first half's output went to the first run.
+        ensure!(!finished.out.contains("FAIL"), "{}", finished.out);
+        Ok(())
+    })
+}
+
+#[test]
 fn a_checkpoint_on_request_that_ends_it_on_all_nodes() -> Outcome {
     on_nodes("nodes-stop", |case| {
         let program = storm(200);

@@ -46,6 +46,7 @@ pub fn agent(words: &[OsString]) -> Result<ExitCode> {
         signals: Signals::block(&[])?,
         folder,
         number,
+        session: None,
         tree: None,
         part: None,
         prepared: None,
@@ -62,6 +63,8 @@ struct Agent {
     signals: Signals,
     folder: PathBuf,
     number: Option<u32>,
+    /// Of the coordinator that it knows.
+    session: Option<String>,
     tree: Option<Tree>,
     part: Option<Part>,
     prepared: Option<Prepared>,
@@ -105,6 +108,14 @@ impl Agent {
 
     fn join(&mut self) -> Result<(Terms, Link)> {
         let (terms, secret) = Terms::find(&self.folder)?;
+        let is_known = self.session.as_ref() == Some(&terms.session);
+        if self.tree.is_some() && !is_known && !terms.takes_over {
+            self.kill()?;
+            return Err(Failure::said(
+                "the computation was started again: its programs here are ended",
+            ));
+        }
+        self.session = Some(terms.session.clone());
         let link = Link::connect(&terms.addresses, &secret, meet::hello(self.number)).map_err(said)?;
         Ok((terms, link))
     }

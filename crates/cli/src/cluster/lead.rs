@@ -41,6 +41,7 @@ impl Lead {
         options: &Options,
         restart: &rethaw_engine::restart::Options,
         next_generation: u64,
+        takes_over: bool,
     ) -> Result<Lead> {
         let name = || "listen for other nodes".to_string();
         let listener = TcpListener::bind("[::]:0")
@@ -50,7 +51,7 @@ impl Lead {
         let addresses = place::own_addresses();
         let reachable = addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
         let secret = Secret::generate().map_err(said)?;
-        let terms = Terms::new(reachable, options, restart)?;
+        let terms = Terms::new(reachable, options, restart, takes_over)?;
         let config = Config::new(&options.identity.computation, next_generation);
         let mut hub = Hub::start(&secret, config).map_err(said)?;
         hub.listen(listener).map_err(said)?;

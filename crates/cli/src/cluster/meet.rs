@@ -38,6 +38,9 @@ pub struct Terms {
     pub computation: String,
     /// Changes with every coordinator: nobody mistakes a new one for the one before.
     pub session: String,
+    /// The computation runs already, and its coordinator is gone: agents whose programs run join this one. Else it begins
+    /// anew or from a checkpoint, and what still runs of it is a copy too many.
+    pub takes_over: bool,
     save_open_files: bool,
     compress: bool,
     pause_method: u8,
@@ -52,11 +55,13 @@ impl Terms {
         addresses: Vec<SocketAddr>,
         options: &Options,
         restart: &rethaw_engine::restart::Options,
+        takes_over: bool,
     ) -> Result<Terms> {
         Ok(Terms {
             addresses,
             computation: options.identity.computation.clone(),
             session: crate::state::random_id()?,
+            takes_over,
             save_open_files: options.save_open_files,
             compress: options.compression == Compression::Zstd,
             pause_method: options.pause_method as u8,
@@ -70,6 +75,11 @@ impl Terms {
     pub fn publish(&self, folder: &Path, secret: &Secret) -> Result<()> {
         secret.store(&folder.join(KEY)).map_err(said)?;
         write_json(&folder.join(FILE), self)
+    }
+
+    /// Whether somebody leads the computation of this folder, or did when it was killed.
+    pub fn are_there(folder: &Path) -> bool {
+        folder.join(FILE).exists()
     }
 
     /// What was left there.

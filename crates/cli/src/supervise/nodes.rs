@@ -4,6 +4,7 @@
 use super::writing::Order;
 use super::{Outcome, Supervisor, clients};
 use crate::cluster::lead::Lead;
+use crate::cluster::meet::Terms;
 use crate::cluster::part::Part;
 use crate::control::{RemoteCommand, Reply};
 use crate::failure::{Failure, Result, status};
@@ -27,7 +28,7 @@ pub struct Led {
 impl Supervisor {
     /// Starts a program of the computation on another node.
     pub(super) fn start_remote(&mut self, request: RemoteCommand, stream: UnixStream) {
-        if let Err(failure) = self.begin_to_lead() {
+        if let Err(failure) = self.begin_to_lead(false) {
             return clients::tell_failure(vec![stream], &failure);
         }
         let Some(lead) = &mut self.lead else { return };
@@ -43,7 +44,20 @@ impl Supervisor {
         self.take_news();
     }
 
-    fn begin_to_lead(&mut self) -> Result<()> {
+    /// A computation that was attached to may run on other nodes too, whose agents wait for a coordinator.
+    pub(super) fn lead_again(&mut self) {
+        let led_before = self.sink.folder().is_some_and(Terms::are_there);
+        if self.tree.is_attached()
+            && led_before
+            && let Err(failure) = self.begin_to_lead(true)
+        {
+            message::warn(format!(
+                "what runs on other nodes stays without protection: {failure}"
+            ));
+        }
+    }
+
+    fn begin_to_lead(&mut self, takes_over: bool) -> Result<()> {
         if self.lead.is_some() {
             return Ok(());
         }
@@ -56,7 +70,7 @@ impl Supervisor {
         let next = self.next_generation();
         let options = self.engine_options(next, false);
         let restart = rethaw_engine::restart::Options::default();
-        self.lead = Some(Lead::begin(&folder, &options, &restart, next)?);
+        self.lead = Some(Lead::begin(&folder, &options, &restart, next, takes_over)?);
         Ok(())
     }
 
