@@ -1,4 +1,4 @@
-"""jobs.py LOG: joblib with its processes (loky) and threads, arrays that they map from a file."""
+"""jobs.py LOG: joblib with its processes (loky) and threads."""
 
 import sys
 import time
@@ -16,7 +16,7 @@ def main():
     log = open(sys.argv[1], "w")
     matrix = numpy.arange(400000, dtype="int64").reshape(1000, 400)
     for backend in ("loky", "threading"):
-        with joblib.Parallel(n_jobs=3, backend=backend, max_nbytes="1M") as parallel:
+        with joblib.Parallel(n_jobs=3, backend=backend, max_nbytes=None) as parallel:
             for step in range(10):
                 parts = parallel(joblib.delayed(part)(matrix, step, number) for number in range(7))
                 print(backend, step, parts, file=log, flush=True)

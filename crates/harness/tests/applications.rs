@@ -62,7 +62,7 @@ applications! {
     python_futures: python("python-futures", "Python: concurrent.futures, processes and threads", "futures.py");
     python_asyncio: python("python-asyncio", "Python: asyncio with subprocesses and a server", "asynchronous.py");
     python_spawn: python("python-spawn", "Python: multiprocessing by spawn and forkserver, shared memory", "spawned.py");
-    joblib: python("joblib", "joblib: processes of loky, arrays in files", "jobs.py").version(&module_version("joblib"));
+    joblib: python("joblib", "joblib: processes of loky, threads", "jobs.py").version(&module_version("joblib"));
     dask: python("dask", "Dask: a local cluster", "cluster.py").version(&module_version("distributed"));
     hdf5: python("hdf5", "h5py: an HDF5 file that grows and is overwritten", "results.py")
         .version(&module_version("h5py"));
