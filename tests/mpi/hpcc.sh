@@ -13,4 +13,4 @@ rm -f hpccoutf.txt
 $HPCC >hpcc.out 2>&1 </dev/null
 grep -E '^(Success|HPL_N|HPL_RnormI|HPL_Anorm1|HPL_XnormI|HPL_BnormI|PTRANS_residual|MPIRandomAccess_ErrorsFraction|MPIFFT_N|StarSTREAM_Triad_N)=' \
     hpccoutf.txt | sed 's/PTRANS_residual=.*/PTRANS_residual/' >"$1"
-echo "FINAL $(grep -c PASSED hpccoutf.txt) passed" >>"$1"
+echo "FINAL $(grep -c FAILED hpccoutf.txt) failed" >>"$1"

@@ -31,6 +31,8 @@ pub struct Application {
     pub interruption: Interruption,
     /// A command that is run before, without rethaw.
     pub prepare: Vec<OsString>,
+    /// A file that it makes once it can be restarted elsewhere.
+    pub sign: Option<&'static str>,
     /// What else is to be said in the page.
     pub note: &'static str,
 }
@@ -60,6 +62,7 @@ impl Application {
             environment: vec![],
             interruption: Interruption::Kill,
             prepare: vec![],
+            sign: None,
             note: "",
         }
     }
@@ -113,6 +116,12 @@ impl Application {
         self
     }
 
+    /// With no checkpoint before it makes this file.
+    pub fn sign(mut self, file: &'static str) -> Application {
+        self.sign = Some(file);
+        self
+    }
+
     /// With something to be said in the page.
     pub fn note(mut self, note: &'static str) -> Application {
         self.note = note;
@@ -155,6 +164,7 @@ impl Application {
             options: self.options.clone(),
             interruption: self.interruption,
             prepare: self.prepare.clone(),
+            sign: self.sign,
         };
         let outcome = subject.survives(kills);
         let result = match &outcome {

@@ -25,6 +25,8 @@ pub struct Subject {
     pub interruption: Interruption,
     /// A command that is run before, in the same folder, without rethaw; may be empty.
     pub prepare: Vec<OsString>,
+    /// A file that it makes once it can be restarted elsewhere (MPI_Init is over, say): before, no checkpoint is taken.
+    pub sign: Option<&'static str>,
 }
 
 /// How a computation is interrupted, at a random moment.
@@ -109,7 +111,32 @@ impl Subject {
     }
 
     fn start(&self, case: &Case, folder: &Path) -> Result<Job> {
-        let mut words: Vec<OsString> = ["run", "--dir", "ckpt", "-i", "0.5"].map(OsString::from).to_vec();
+        self.start_with(case, folder, "0.5")
+    }
+
+    /// Starts it, and takes the first checkpoint when it has given its sign.
+    fn start_at_sign(&self, case: &Case, folder: &Path, sign: &str, limit: Duration) -> Result<Job> {
+        let mut job = self.start_with(case, folder, "never")?;
+        wait_for("the sign of the program", limit, || {
+            let there = folder.join(sign).exists() || job.ended()?.is_some();
+            Ok(there.then_some(()))
+        })?;
+        let mut command = case.rethaw(["checkpoint", "ckpt"])?;
+        command.current_dir(folder);
+        // One that has come to its end meanwhile needs none.
+        let taken = case.run("checkpoint", command)?.status.success();
+        ensure!(
+            taken || job.ended()?.is_some(),
+            "no first checkpoint: {}",
+            job.err()
+        );
+        Ok(job)
+    }
+
+    fn start_with(&self, case: &Case, folder: &Path, interval: &str) -> Result<Job> {
+        let mut words: Vec<OsString> = ["run", "--dir", "ckpt", "-i", interval]
+            .map(OsString::from)
+            .to_vec();
         words.extend(self.options.iter().map(OsString::from));
         words.push("--".into());
         words.extend(self.words("log"));
@@ -185,7 +212,12 @@ impl Subject {
         (random, kill): (&mut Random, Kill),
         limit: Duration,
     ) -> Result<End> {
-        let mut job = self.start(case, folder)?;
+        let mut job = match self.sign {
+            Some(sign) if kill != Kill::Never && !has_checkpoint(folder)? => {
+                self.start_at_sign(case, folder, sign, limit)?
+            }
+            _ => self.start(case, folder)?,
+        };
         if kill == Kill::Never {
             let finished = job.wait(limit)?.success()?;
             check_output(&finished.out, reference)?;

@@ -19,6 +19,7 @@ fn with_options(case: &str, name: &str, iterations: u32, work: u32, options: Vec
         options,
         interruption: Interruption::Kill,
         prepare: vec![],
+        sign: None,
     };
     subject.survives(kills())
 }
@@ -93,6 +94,7 @@ fn numpy(python: &Path, which: &str, threads: u32) -> Outcome {
         options: vec![],
         interruption: Interruption::Kill,
         prepare: vec![],
+        sign: None,
     };
     // 8 thread counts and two libraries share the kills; all together are more than wanted.
     subject.survives(kills().div_ceil(4))
