@@ -19,6 +19,7 @@ mod stream;
 mod tcp;
 mod udp;
 mod unix;
+mod unread;
 mod workshop;
 
 use super::descriptor::{Processes, Seen};
