@@ -177,7 +177,12 @@ impl<'a> Room<'a> {
     pub fn leave(self) -> io::Result<()> {
         let fd = self.socket.as_fd();
         set(fd, libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP, self.clamp)?;
-        let needed = rustix::io::ioctl_fionread(fd)? + offered(fd)?;
+        // A size that the program has set is its own business.
+        let is_set = self.lock.is_none_or(|lock| lock & RECEIVE_LOCK != 0);
+        let needed = match is_set {
+            true => 0,
+            false => rustix::io::ioctl_fionread(fd)? + offered(fd)?,
+        };
         // The kernel doubles what is set, and reckons that a byte takes up to twice its room.
         let size = u64::from(self.size.cast_unsigned() / 2).max(needed);
         if size <= rethaw_sys::inet::largest_receive_buffer() {
