@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use rethaw_harness::interrupted::kills;
-use rethaw_harness::{Case, Failure, Job, Outcome, PATIENCE, Result, case, ensure, ensure_equal, places};
+use rethaw_harness::{Case, Job, Outcome, PATIENCE, Result, case, ensure, ensure_equal, places};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -91,27 +91,50 @@ fn wait_for_checkpoint(case: &Case, job: &mut Job, number: u64) -> Outcome {
     Ok(())
 }
 
+/// Runs `program` again and again, each time killing everything on both nodes some time (`from`, and up to `spread`
+/// milliseconds more) after it began or came back, until this was done `kills` times or it has come to its end.
+/// Gives its last output and how often it came back.
+fn survive(
+    case: &Case,
+    program: &[OsString],
+    kills: usize,
+    from: u64,
+    spread: u64,
+) -> Result<(String, usize)> {
+    let mut restarts = 0;
+    for number in 0..kills {
+        let mut job = run(case, &format!("run.{number}"), &["-i", "1"], program)?;
+        // The kernel remembers connections for a minute that the program itself has closed before its first checkpoint.
+        let deadline = std::time::Instant::now() + Duration::from_secs(90);
+        while number > 0 && job.ended()?.is_none() && !job.err().contains("restarted from") {
+            let fresh = !job.err().contains("goes to node2") && job.err().contains("node2 takes part");
+            if fresh || std::time::Instant::now() > deadline {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(Duration::from_millis(from + (number as u64 * 7919) % spread));
+        restarts += usize::from(job.err().contains("restarted from"));
+        if job.ended()?.is_some() {
+            let finished = job.wait(PATIENCE)?.exited(0)?;
+            return Ok((finished.out, restarts));
+        }
+        case.kill_all()?;
+        clear("node2");
+    }
+    let mut job = run(case, "run.last", &["-i", "5"], program)?;
+    let finished = job.wait(Duration::from_secs(240))?.exited(0)?;
+    restarts += usize::from(finished.err.contains("restarted from"));
+    Ok((finished.out, restarts))
+}
+
 #[test]
 fn killed_at_random_moments_on_all_nodes() -> Outcome {
     on_nodes("nodes-storm", |case| {
-        let program = storm(300);
-        let mut restarts = 0;
-        for number in 0..kills().clamp(3, 12) {
-            let mut job = run(case, &format!("run.{number}"), &["-i", "1"], &program)?;
-            let moment = Duration::from_millis(1500 + (number as u64 * 7919) % 2500);
-            std::thread::sleep(moment);
-            if job.ended()?.is_some() {
-                return Err(Failure::new(format!("it ended early: {}", job.err())));
-            }
-            restarts += usize::from(job.err().contains("restarted from"));
-            case.kill_all()?;
-            clear("node2");
-        }
-        ensure!(restarts > 0, "it was never restarted");
-        let mut job = run(case, "run.last", &["-i", "5"], &program)?;
-        let finished = job.wait(Duration::from_secs(180))?.exited(0)?;
-        ensure_equal!(finals(&finished.out).len(), EXPECTED, "final lines");
-        println!("{restarts} restarts, {}", finals(&finished.out).join(", "));
+        let (out, restarts) = survive(case, &storm(300), kills().clamp(3, 12), 1500, 2500)?;
+        ensure!(restarts > 1, "it was restarted {restarts} times");
+        ensure_equal!(finals(&out).len(), EXPECTED, "final lines");
+        println!("{restarts} restarts, {}", finals(&out).join(", "));
         Ok(())
     })
 }
@@ -234,22 +257,9 @@ fn open_mpi_over_two_nodes() -> Outcome {
             .map(OsString::from),
         );
         words.extend([program.into(), "400".into()]);
-        let mut restarts = 0;
-        for number in 0..kills().clamp(2, 6) {
-            let job = run(case, &format!("run.{number}"), &["-i", "1"], &words)?;
-            std::thread::sleep(Duration::from_millis(4000 + (number as u64 * 1237) % 1500));
-            restarts += usize::from(job.err().contains("restarted from"));
-            case.kill_all()?;
-            clear("node2");
-        }
-        let mut job = run(case, "run.last", &["-i", "5"], &words)?;
-        let finished = job.wait(Duration::from_secs(180))?.exited(0)?;
-        ensure_equal!(
-            finals(&finished.out),
-            ["FINAL 4 ranks 400 steps PASS"],
-            "final line"
-        );
-        ensure!(restarts > 0, "it was never restarted");
+        let (out, restarts) = survive(case, &words, kills().clamp(2, 6), 3000, 1500)?;
+        ensure_equal!(finals(&out), ["FINAL 4 ranks 400 steps PASS"], "final line");
+        ensure!(restarts > 1, "it was restarted {restarts} times");
         println!("{restarts} restarts on two nodes");
         Ok(())
     })
