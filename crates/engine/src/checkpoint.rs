@@ -232,7 +232,7 @@ fn collect_and_copy(
         }
         outcome => outcome?,
     };
-    collected.farewell.say();
+    std::mem::take(&mut collected.farewell).say();
     collected.sysv.copy(&mut PageCopier::new(writer, 0, &|_, _| {}))?;
     if !collected.copies.is_empty() {
         copy_in_pause(writer, &collected)?;

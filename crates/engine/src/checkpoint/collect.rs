@@ -49,7 +49,7 @@ pub(crate) struct Collected {
     pub copies: BTreeMap<Pid, Copy>,
     /// Files that the program writes: they are made durable together with the image.
     pub written_files: Vec<File>,
-    /// TCP sockets.
+    /// TCP sockets; taken and said right after.
     pub farewell: Farewell,
     /// What will not come back quite as it is.
     pub changes: Vec<String>,

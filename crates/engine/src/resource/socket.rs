@@ -170,9 +170,10 @@ impl Farewell {
         )
     }
 
-    /// Lets their addresses be used again at once.
-    pub fn say(&self) {
-        for socket in &self.0 {
+    /// Lets their addresses be used again at once. Nothing is kept of the sockets: one that the program closes while the
+    /// image is written has to be closed.
+    pub fn say(self) {
+        for socket in self.0 {
             // Without it, a restart waits.
             let _ = set_option(
                 socket.as_fd(),
