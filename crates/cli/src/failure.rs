@@ -32,6 +32,9 @@ pub enum Failure {
     /// The image crate's.
     #[error(transparent)]
     Image(#[from] rethaw_image::Error),
+    /// The coordinator's, or what came of talking to it.
+    #[error(transparent)]
+    Cluster(#[from] rethaw_cluster::Error),
     /// A system call failed.
     #[error("{operation}: {source}")]
     Os {
@@ -71,7 +74,9 @@ impl Failure {
             Failure::Engine(rethaw_engine::Error::Refused { .. } | rethaw_engine::Error::Traced { .. }) => {
                 status::REFUSED
             }
-            Failure::Engine(_) | Failure::Image(_) | Failure::Os { .. } => status::FAILED,
+            Failure::Engine(_) | Failure::Image(_) | Failure::Cluster(_) | Failure::Os { .. } => {
+                status::FAILED
+            }
         }
     }
 

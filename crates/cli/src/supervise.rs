@@ -31,7 +31,7 @@ use relay::{Action, Circumstances, Received};
 use rethaw_engine::tree::{Ended, Tree};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use schedule::{Schedule, Why};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 use writing::Order;
@@ -183,8 +183,8 @@ impl Supervisor {
             return Ok(Some(Outcome::Checked));
         }
         let Some(ended) = self.ended else { return Ok(None) };
-        if let Some(lost) = self.outcome_of_loss() {
-            return Ok(Some(lost));
+        if self.lost {
+            return Ok(Some(Outcome::NodeLost));
         }
         Ok((self.writing.is_none() && self.is_over()?).then_some(Outcome::Ended(ended)))
     }
@@ -471,8 +471,4 @@ impl Supervisor {
         ));
         clients::tell_failure(order.waiters, failure);
     }
-}
-
-fn is_readable(fd: BorrowedFd<'_>) -> bool {
-    poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&NOW)).is_ok_and(|ready| ready > 0)
 }

@@ -20,7 +20,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// Waits at most `timeout` until `fd` is readable.
-pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Duration) -> bool {
+pub fn wait_readable(fd: BorrowedFd<'_>, timeout: Duration) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let timeout = Timespec::try_from(timeout).ok();
     poll(

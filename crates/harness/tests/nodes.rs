@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 use rethaw_harness::interrupted::kills;
-use rethaw_harness::{Case, Job, Outcome, PATIENCE, Result, case, ensure, ensure_equal, places};
+use rethaw_harness::{
+    Case, Finished, Job, Outcome, PATIENCE, Result, case, ensure, ensure_equal, places, wait_for,
+};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -74,21 +76,18 @@ const EXPECTED: usize = 2;
 
 fn wait_for_checkpoint(case: &Case, job: &mut Job, number: u64) -> Outcome {
     let manifest = case.checkpoints().join(format!("ckpt-{number:08}.manifest"));
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while !manifest.exists() {
-        ensure!(
-            job.ended()?.is_none(),
-            "it ended before checkpoint {number}: {}",
-            job.err()
-        );
-        ensure!(
-            std::time::Instant::now() < deadline,
-            "no checkpoint {number}: {}",
-            job.err()
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
+    wait_for(&format!("checkpoint {number}"), PATIENCE, || {
+        ensure!(job.ended()?.is_none(), "it ended early: {}", job.err());
+        Ok(manifest.exists().then_some(()))
+    })
+}
+
+/// Runs the storm once more, to its end, at which it has checked itself.
+fn comes_to_its_end(case: &Case, label: &str, options: &[&str], program: &[OsString]) -> Result<Finished> {
+    let mut job = run(case, label, options, program)?;
+    let finished = job.wait(Duration::from_secs(120))?.exited(0)?;
+    ensure_equal!(finals(&finished.out).len(), EXPECTED, "final lines");
+    Ok(finished)
 }
 
 /// Runs `program` again and again, each time killing everything on both nodes some time (`from`, and up to `spread`
@@ -147,14 +146,8 @@ fn images_go_to_other_nodes_with_other_addresses() -> Outcome {
         wait_for_checkpoint(case, &mut job, 2)?;
         case.kill_all()?;
         clear("node2");
-        let mut job = run(
-            case,
-            "run.moved",
-            &["-i", "1", "--hosts", "node1,node3"],
-            &program,
-        )?;
-        let finished = job.wait(Duration::from_secs(120))?.exited(0)?;
-        ensure_equal!(finals(&finished.out).len(), EXPECTED, "final lines");
+        let options = ["-i", "1", "--hosts", "node1,node3"];
+        let finished = comes_to_its_end(case, "run.moved", &options, &program)?;
         ensure!(finished.err.contains("goes to node3"), "{}", finished.err);
         Ok(())
     })
@@ -176,9 +169,7 @@ fn a_lost_node_ends_the_computation_which_goes_on_from_the_last_checkpoint() -> 
             );
         }
         case.ensure_nothing_runs()?;
-        let mut job = run(case, "run.again", &["-i", "1"], &program)?;
-        let finished = job.wait(Duration::from_secs(120))?.exited(0)?;
-        ensure_equal!(finals(&finished.out).len(), EXPECTED, "final lines");
+        comes_to_its_end(case, "run.again", &["-i", "1"], &program)?;
         Ok(())
     })
 }
@@ -191,22 +182,15 @@ fn killed_rethaw_is_replaced_and_the_other_node_joins_again() -> Outcome {
         wait_for_checkpoint(case, &mut job, 1)?;
         job.kill()?;
         let mut job = run(case, "run.again", &["-i", "1"], &program)?;
-        let deadline = std::time::Instant::now() + PATIENCE;
-        while !(job.err().contains("node2 takes part") && job.err().contains("taken: pause")) {
+        wait_for("a checkpoint of both nodes", PATIENCE, || {
             ensure!(job.ended()?.is_none(), "it ended: {}", job.err());
-            ensure!(
-                std::time::Instant::now() < deadline,
-                "no checkpoint of both: {}",
-                job.err()
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
+            let err = job.err();
+            Ok((err.contains("node2 takes part") && err.contains("taken: pause")).then_some(()))
+        })?;
         case.kill_all()?;
         clear("node2");
-        let mut job = run(case, "run.last", &["-i", "5"], &program)?;
-        let finished = job.wait(Duration::from_secs(120))?.exited(0)?;
+        let finished = comes_to_its_end(case, "run.last", &["-i", "5"], &program)?;
         ensure!(finished.err.contains("image 1 of 2"), "{}", finished.err);
-        // The first half's output went to the first run.
         ensure!(!finished.out.contains("FAIL"), "{}", finished.out);
         Ok(())
     })
@@ -223,9 +207,7 @@ fn a_checkpoint_on_request_that_ends_it_on_all_nodes() -> Outcome {
         case.run("checkpoint", command)?.success()?;
         job.wait(PATIENCE)?.exited(75)?;
         case.ensure_nothing_runs()?;
-        let mut job = run(case, "run.again", &["-i", "1"], &program)?;
-        let finished = job.wait(Duration::from_secs(120))?.exited(0)?;
-        ensure_equal!(finals(&finished.out).len(), EXPECTED, "final lines");
+        comes_to_its_end(case, "run.again", &["-i", "1"], &program)?;
         Ok(())
     })
 }

@@ -3,13 +3,13 @@
 //! its programs run on, and it waits for another one.
 
 use super::meet::{self, Terms};
-use super::part::Part;
+use super::part::{self, Part};
 use crate::failure::{Context, Failure, Result};
 use crate::message;
 use crate::place::host_name;
 use crate::supervise::Signals;
 use rethaw_cluster::{
-    Ended, Failed, Freeze, Link, Order, Passing, Prepare, Prepared as Ready, Report, Start, Started,
+    Ended, Freeze, Link, Order, Passing, Prepare, Prepared as Ready, Report, Start, Started,
 };
 use rethaw_engine::restart::{self, Prepared};
 use rethaw_engine::tree::{self, Tree};
@@ -116,7 +116,7 @@ impl Agent {
             ));
         }
         self.session = Some(terms.session.clone());
-        let link = Link::connect(&terms.addresses, &secret, meet::hello(self.number)).map_err(said)?;
+        let link = Link::connect(&terms.addresses, &secret, meet::hello(self.number))?;
         Ok((terms, link))
     }
 
@@ -137,7 +137,7 @@ impl Agent {
             self.wait(link)?;
             while self.signals.next().is_some() {}
             if let (Some(part), Some(tree)) = (&mut self.part, &mut self.tree)
-                && part.done().is_some_and(is_readable)
+                && part.is_written()
             {
                 part.written(tree, link);
             }
@@ -208,11 +208,10 @@ impl Agent {
 
     fn start(&mut self, start: &Start, link: &Link) -> Result<()> {
         let error = self.try_start(start).err().map(|failure| failure.to_string());
-        link.send(Report::Started(Started {
+        Ok(link.send(Report::Started(Started {
             ticket: start.ticket,
             error,
-        }))
-        .map_err(said)
+        }))?)
     }
 
     fn try_start(&mut self, start: &Start) -> Result<()> {
@@ -254,13 +253,7 @@ impl Agent {
                 let image = folder.agent_image_path(freeze.generation, freeze.image);
                 self.part = Part::begin(tree, link, freeze, &options, &image);
             }
-            Err(error) => {
-                let _ = link.send(Report::Failed(Failed {
-                    attempt: freeze.attempt,
-                    sentence: error.to_string(),
-                    refused: false,
-                }));
-            }
+            Err(error) => part::report(link, freeze.attempt, &error.into()),
         }
     }
 
@@ -284,18 +277,13 @@ impl Agent {
     }
 
     fn prepare(&mut self, prepare: &Prepare, terms: &Terms, link: &Link) {
-        let report = match self.try_prepare(prepare, terms) {
+        match self.try_prepare(prepare, terms) {
             Ok(prepared) => {
                 self.prepared = Some(prepared);
-                Report::Prepared(Ready {})
+                let _ = link.send(Report::Prepared(Ready {}));
             }
-            Err(failure) => Report::Failed(Failed {
-                attempt: 0,
-                sentence: failure.to_string(),
-                refused: false,
-            }),
-        };
-        let _ = link.send(report);
+            Err(failure) => part::report(link, 0, &failure),
+        }
     }
 
     fn try_prepare(&self, prepare: &Prepare, terms: &Terms) -> Result<Prepared> {
@@ -317,13 +305,9 @@ impl Agent {
                 Ok(())
             }
             Err(error) => {
-                let sentence = error.to_string();
-                let _ = link.send(Report::Failed(Failed {
-                    attempt: 0,
-                    sentence,
-                    refused: false,
-                }));
-                Err(error.into())
+                let failure = error.into();
+                part::report(link, 0, &failure);
+                Err(failure)
             }
         }
     }
@@ -338,16 +322,4 @@ impl Agent {
         }
         Ok(())
     }
-}
-
-fn is_readable(fd: std::os::fd::BorrowedFd<'_>) -> bool {
-    const NOW: Timespec = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&NOW)).is_ok_and(|ready| ready > 0)
-}
-
-fn said(error: impl std::fmt::Display) -> Failure {
-    Failure::said(error.to_string())
 }

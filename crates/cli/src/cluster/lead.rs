@@ -3,7 +3,7 @@
 use super::meet::{self, Terms};
 use super::part::Part;
 use super::place::{self, start_agent};
-use crate::failure::{Context, Failure, Result};
+use crate::failure::{Context, Result};
 use crate::message;
 use rethaw_cluster::{Command, Config, Hub, Link, News, Program, RestartPlan, Secret};
 use rethaw_engine::checkpoint::Options;
@@ -50,12 +50,12 @@ impl Lead {
         let port = listener.local_addr().context(name)?.port();
         let addresses = place::own_addresses();
         let reachable = addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
-        let secret = Secret::generate().map_err(said)?;
+        let secret = Secret::generate()?;
         let terms = Terms::new(reachable, options, restart, takes_over)?;
         let config = Config::new(&options.identity.computation, next_generation);
-        let mut hub = Hub::start(&secret, config).map_err(said)?;
-        hub.listen(listener).map_err(said)?;
-        let link = hub.local_link(meet::hello(Some(0))).map_err(said)?;
+        let mut hub = Hub::start(&secret, config)?;
+        hub.listen(listener)?;
+        let link = hub.local_link(meet::hello(Some(0)))?;
         terms.publish(folder, &secret)?;
         Ok(Lead {
             hub,
@@ -78,7 +78,7 @@ impl Lead {
 
     /// The next of them.
     pub fn news(&self, timeout: Option<Duration>) -> Result<Option<News>> {
-        self.hub.news(timeout).map_err(said)
+        Ok(self.hub.news(timeout)?)
     }
 
     fn ticket(&mut self) -> u64 {
@@ -187,8 +187,4 @@ impl Lead {
             let _ = child.wait();
         }
     }
-}
-
-fn said(error: impl std::fmt::Display) -> Failure {
-    Failure::said(error.to_string())
 }

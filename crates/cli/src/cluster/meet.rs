@@ -2,7 +2,7 @@
 //! makes a process a member of the computation, and only the user can read it.
 
 use super::place::own_addresses;
-use crate::failure::{Failure, Result};
+use crate::failure::{Context, Failure, Result};
 use crate::message;
 use crate::place::{Machine, host_name};
 use crate::state::{read_json, write_json};
@@ -73,7 +73,7 @@ impl Terms {
 
     /// Leaves them where agents look for them, with the key.
     pub fn publish(&self, folder: &Path, secret: &Secret) -> Result<()> {
-        secret.store(&folder.join(KEY)).map_err(said)?;
+        secret.store(&folder.join(KEY))?;
         write_json(&folder.join(FILE), self)
     }
 
@@ -84,10 +84,11 @@ impl Terms {
 
     /// What was left there.
     pub fn find(folder: &Path) -> Result<(Terms, Secret)> {
-        let terms = read_json(&folder.join(FILE)).map_err(said)?;
+        let path = folder.join(FILE);
+        let terms = read_json(&path).context(|| format!("read {}", path.display()))?;
         let terms =
             terms.ok_or_else(|| Failure::said(format!("no coordinator is known in {}", folder.display())))?;
-        Ok((terms, Secret::load(&folder.join(KEY)).map_err(said)?))
+        Ok((terms, Secret::load(&folder.join(KEY))?))
     }
 
     /// Nobody leads the computation any more.
@@ -172,10 +173,6 @@ fn moved(one: &rethaw_cluster::NodeMove) -> Vec<(std::net::IpAddr, std::net::IpA
         Some((*ip, **target))
     };
     old.iter().enumerate().filter_map(to).collect()
-}
-
-fn said(error: impl std::fmt::Display) -> Failure {
-    Failure::said(error.to_string())
 }
 
 #[cfg(test)]

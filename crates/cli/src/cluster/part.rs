@@ -9,7 +9,7 @@ use rethaw_cluster::{
 use rethaw_engine::checkpoint::Options;
 use rethaw_engine::others::{self, Inside, Others};
 use rethaw_engine::tree::Tree;
-use rethaw_engine::{Error, Result as EngineResult};
+use rethaw_engine::{Error, Result as EngineResult, wait_readable};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -64,6 +64,12 @@ impl Part {
         }
     }
 
+    /// Whether it is.
+    pub fn is_written(&self) -> bool {
+        self.done()
+            .is_some_and(|done| wait_readable(done, Duration::ZERO))
+    }
+
     /// The image is written: says so.
     pub fn written(&mut self, tree: &mut Tree, link: &Link) {
         let Stage::Writing(writing) = std::mem::replace(&mut self.stage, Stage::Over) else {
@@ -107,7 +113,8 @@ impl Part {
     }
 }
 
-fn report(link: &Link, attempt: u64, failure: &Failure) {
+/// Tells the coordinator why this node cannot do its part; attempt 0 is a restart.
+pub fn report(link: &Link, attempt: u64, failure: &Failure) {
     let report = match failure {
         // It is the coordinator who said so.
         Failure::Engine(Error::Elsewhere(_)) => return,

@@ -1,12 +1,13 @@
 //! Restart of a computation on several nodes: each image is rebuilt by an agent, the first one by this process.
 
 use super::lead::Lead;
+use super::part;
 use super::place;
 use crate::failure::{Failure, Result};
 use crate::message::{self, Meter};
 use crate::place::host_name;
 use crate::start::Saved;
-use rethaw_cluster::{Failed, News, Order, PlannedImage, Prepare, Prepared as Ready, Report, RestartPlan};
+use rethaw_cluster::{News, Order, PlannedImage, Prepare, Prepared as Ready, Report, RestartPlan};
 use rethaw_engine::restart::{self, Prepared, Report as Told};
 use rethaw_engine::tree::Tree;
 use std::os::unix::ffi::OsStrExt;
@@ -97,19 +98,14 @@ fn rebuild(lead: &Lead, images: &[Saved], prepare: &Prepare) -> Result<Option<Pr
     let options = lead.terms.restart(lead.terms.meeting(&prepare.nodes));
     let meter = Meter::new(format!("reading {}", image.path.display()));
     let outcome = restart::prepare(&image.path, &options, &|done, all| meter.set(done, all));
-    let (report, prepared) = match outcome {
-        Ok(prepared) => (Report::Prepared(Ready {}), Some(prepared)),
-        Err(error) => {
-            let failed = Failed {
-                attempt: 0,
-                sentence: error.to_string(),
-                refused: false,
-            };
-            (Report::Failed(failed), None)
+    match outcome {
+        Ok(prepared) => {
+            lead.link.send(Report::Prepared(Ready {}))?;
+            Ok(Some(prepared))
         }
-    };
-    lead.link
-        .send(report)
-        .map_err(|error| Failure::said(error.to_string()))?;
-    Ok(prepared)
+        Err(error) => {
+            part::report(&lead.link, 0, &error.into());
+            Ok(None)
+        }
+    }
 }

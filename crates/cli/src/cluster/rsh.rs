@@ -9,11 +9,11 @@ use crate::control::{RemoteCommand, Request, demand};
 use crate::failure::{Context, Failure, Result, status};
 use crate::registry;
 use crate::state::Text;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rethaw_engine::wait_readable;
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
@@ -125,7 +125,7 @@ fn supervisor() -> Result<std::path::PathBuf> {
 fn await_token(listener: &TcpListener, token: &str) -> Option<TcpStream> {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
-        if !is_readable(listener.as_fd()) {
+        if !wait_readable(listener.as_fd(), Duration::from_secs(1)) {
             continue;
         }
         let Ok((mut stream, _)) = listener.accept() else {
@@ -139,15 +139,6 @@ fn await_token(listener: &TcpListener, token: &str) -> Option<TcpStream> {
         }
     }
     None
-}
-
-/// Waits a second.
-fn is_readable(fd: BorrowedFd<'_>) -> bool {
-    const SECOND: Timespec = Timespec {
-        tv_sec: 1,
-        tv_nsec: 0,
-    };
-    poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], Some(&SECOND)).is_ok_and(|ready| ready > 0)
 }
 
 /// Passes standard input on, and takes what comes back, until the command has ended.

@@ -2,18 +2,18 @@
 //! other one does, and says what came of it.
 
 use super::writing::Order;
-use super::{Outcome, Supervisor, clients};
+use super::{Supervisor, clients};
 use crate::cluster::lead::Lead;
 use crate::cluster::meet::Terms;
-use crate::cluster::part::Part;
+use crate::cluster::part::{self, Part};
 use crate::control::{RemoteCommand, Reply};
 use crate::failure::{Failure, Result, status};
 use crate::message;
 use crate::state::LastCheckpoint;
 use rethaw_cluster::{
-    Commit, Committed, Failed, Freeze, News, Order as Step, Outcome as Fate, Passing, Program, Report,
-    Verdict,
+    Commit, Committed, Freeze, News, Order as Step, Outcome as Fate, Passing, Program, Report, Verdict,
 };
+use rethaw_engine::tree::Tree;
 use rethaw_image::Identity;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -105,7 +105,7 @@ impl Supervisor {
     fn write_part(&mut self) {
         let Some(lead) = &mut self.lead else { return };
         let Some(part) = &mut lead.part else { return };
-        if part.done().is_some_and(super::is_readable) {
+        if part.is_written() {
             part.written(&mut self.tree, &lead.link);
         }
     }
@@ -122,13 +122,9 @@ impl Supervisor {
         match step {
             Step::Freeze(freeze) => self.freeze_part(&freeze),
             Step::Commit(commit) => self.commit_part(&commit),
-            Step::Done(done) => self.end_part(done.attempt, Fate::Committed, false),
+            Step::Done(done) => self.end_part(done.attempt, |part, tree| part.keep(tree).map(drop)),
             Step::Abort(abort) => {
-                let cause = rethaw_cluster::Cause {
-                    sentence: abort.sentence,
-                    place: None,
-                };
-                self.end_part(abort.attempt, Fate::Failed(cause), abort.keep_image);
+                self.end_part(abort.attempt, |part, tree| part.give_up(tree, abort.keep_image));
             }
             Step::Kill(_) => {
                 if let Err(error) = self.tree.kill() {
@@ -163,35 +159,26 @@ impl Supervisor {
 
     /// All images are durable: together they become the newest checkpoint.
     fn commit_part(&mut self, commit: &Commit) {
-        let outcome = self
+        let committed = self
             .sink
             .commit_all(commit.generation, commit.images.len() as u32);
-        let report = match outcome {
-            Ok(()) => Report::Committed(Committed {
-                attempt: commit.attempt,
-            }),
-            Err(failure) => Report::Failed(Failed {
-                attempt: commit.attempt,
-                sentence: failure.to_string(),
-                refused: false,
-            }),
-        };
-        if let Some(lead) = &self.lead {
-            let _ = lead.link.send(report);
+        let Some(lead) = &self.lead else { return };
+        match committed {
+            Ok(()) => {
+                let _ = lead.link.send(Report::Committed(Committed {
+                    attempt: commit.attempt,
+                }));
+            }
+            Err(failure) => part::report(&lead.link, commit.attempt, &failure),
         }
     }
 
-    fn end_part(&mut self, attempt: u64, fate: Fate, keep_image: bool) {
-        let part = self
-            .lead
-            .as_mut()
-            .and_then(|lead| lead.part.take_if(|part| part.attempt == attempt));
-        let Some(part) = part else { return };
-        let outcome = match fate {
-            Fate::Committed => part.keep(&mut self.tree).map(drop),
-            _ => part.give_up(&mut self.tree, keep_image),
-        };
-        if let Err(failure) = outcome {
+    fn end_part(&mut self, attempt: u64, end: impl FnOnce(Part, &mut Tree) -> Result<()>) {
+        let lead = self.lead.as_mut();
+        let part = lead.and_then(|lead| lead.part.take_if(|part| part.attempt == attempt));
+        if let Some(part) = part
+            && let Err(failure) = end(part, &mut self.tree)
+        {
             message::warn(failure);
         }
     }
@@ -276,11 +263,6 @@ impl Supervisor {
         if let Some(led) = self.led.take() {
             clients::tell_failure(led.order.waiters, &Failure::Engine(rethaw_engine::Error::Ended));
         }
-    }
-
-    /// How it ended, where a node was lost.
-    pub(super) fn outcome_of_loss(&self) -> Option<Outcome> {
-        self.lost.then_some(Outcome::NodeLost)
     }
 }
 
